@@ -1,0 +1,221 @@
+"""What an artifact holds: everything that running a compressed model needs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from retrim.artifact.layout import parse, unpack
+from retrim.errors import ArtifactError
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),  # NumPy has no bfloat16: its bits
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+"""Types of tensors as safetensors names them, and the NumPy types of their bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A dense tensor of the model.
+
+    Parameters
+    ----------
+    dtype : str
+        One of `DTYPES`.
+    data : ndarray
+        Of that type and of the tensor's shape.
+    """
+
+    dtype: str
+    data: np.ndarray
+
+    @classmethod
+    def of(cls, data: np.ndarray) -> Tensor:
+        """Wrap an array whose type says everything (all but bfloat16)."""
+        for name, dtype in DTYPES.items():
+            if name != "BF16" and dtype == data.dtype:
+                return cls(name, data)
+        known = ", ".join(str(dtype) for name, dtype in DTYPES.items() if name != "BF16")
+        raise ArtifactError(f"a tensor's type must be one of {known}, not {data.dtype}")
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """A weight in one kernel layout (see `retrim.artifact.layout`).
+
+    Parameters
+    ----------
+    precision : {"fp32"}
+    rows : int
+        Rows of a block.
+    data : ndarray of uint8, shape (n,)
+        n a multiple of 64.
+    """
+
+    precision: str
+    rows: int
+    data: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PackedWeight:
+    """A structured weight.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        As the model stores it.
+    kind : {"linear", "conv1d", "conv2d"}
+        How its (out, in) matrix is read off it (see `retrim.structures.view`).
+    structure : dict
+        As `Structure.to_dict` writes it.
+    density : float
+        Dimension of its support over its size.
+    packs : tuple of Pack
+        One for each precision.
+    support : ndarray of bool, shape (out, in), optional
+        The entries that may move in retraining, where these are not just those
+        that the pack stores.
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+    structure: Mapping[str, Any]
+    density: float
+    packs: tuple[Pack, ...]
+    support: np.ndarray | None = None
+
+    def pack(self, precision: str = "fp32") -> Pack:
+        """The pack of one precision.
+
+        Raises
+        ------
+        ArtifactError
+            If there is none.
+        """
+        for pack in self.packs:
+            if pack.precision == precision:
+                return pack
+        have = ", ".join(pack.precision for pack in self.packs)
+        raise ArtifactError(
+            f"precision must be one that the weight was packed in ({have}), not {precision!r}"
+        )
+
+    def matrix(self) -> np.ndarray:
+        """The dense (out, in) matrix, float32."""
+        return unpack(self.pack().data)[0]
+
+    def mask(self) -> np.ndarray:
+        """What may move in retraining, bool (out, in)."""
+        return unpack(self.pack().data)[1] if self.support is None else self.support
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all packs."""
+        return sum(pack.data.nbytes for pack in self.packs)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Artifact:
+    """A compressed model: the only link between training and everything that runs.
+
+    Parameters
+    ----------
+    architecture : str
+        What builds the model, such as ``retrim.zoo.TransformerLM``.
+    config : dict
+        What it is built from, ready for JSON.
+    tensors : dict of str to Tensor
+        Everything that is not packed, by state-dict name; a tied tensor once.
+    aliases : dict of str to str
+        Other names of tied tensors and weights.
+    weights : dict of str to PackedWeight
+    tokenizer : str, optional
+        The `tokenizers` library's JSON.
+    metrics, provenance : dict
+        Ready for JSON.
+    """
+
+    architecture: str
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    weights: Mapping[str, PackedWeight]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    tokenizer: str | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that the model is made of: dense ones, and those that structures kept."""
+        dense = sum(int(tensor.data.size) for tensor in self.tensors.values())
+        return dense + sum(kept(weight) for weight in self.weights.values())
+
+    @property
+    def density(self) -> float:
+        """Kept over all, of the structured weights together (1 where there are none)."""
+        total = sum(int(np.prod(weight.shape)) for weight in self.weights.values())
+        return sum(kept(weight) for weight in self.weights.values()) / total if total else 1.0
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Name, shape, structure, density and bytes of every packed weight, ready for JSON."""
+        return [
+            {
+                "name": name,
+                "shape": list(weight.shape),
+                "structure": dict(weight.structure),
+                "density": weight.density,
+                "bytes": weight.nbytes,
+            }
+            for name, weight in self.weights.items()
+        ]
+
+
+def kept(weight: PackedWeight) -> int:
+    """Numbers that a structured weight is made of."""
+    return round(weight.density * int(np.prod(weight.shape)))
+
+
+def raw(data: np.ndarray) -> memoryview:
+    """The bytes of an array, in C order."""
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
+
+
+def digest(data: np.ndarray) -> str:
+    """SHA-256 over the bytes of an array."""
+    return hashlib.sha256(raw(data)).hexdigest()
+
+
+def check_weight(name: str, weight: PackedWeight) -> None:
+    """Refuse a weight whose packs are damaged or do not belong to its shape.
+
+    Raises
+    ------
+    ArtifactError
+    """
+    extent = int(np.prod(weight.shape))
+    for pack in weight.packs:
+        try:
+            view = parse(pack.data)
+        except ArtifactError as error:
+            raise ArtifactError(f"{name}: {error}") from None
+        if view.outputs * view.inputs != extent or view.height != pack.rows:
+            raise ArtifactError(
+                f"{name}: a pack must be of the weight's shape {weight.shape} in blocks of {pack.rows} rows, "
+                f"not {view.outputs} x {view.inputs} in blocks of {view.height}: the file is damaged"
+            )
+        if weight.support is not None and weight.support.shape != (view.outputs, view.inputs):
+            raise ArtifactError(f"{name}: a support must be of the pack's shape: the file is damaged")

@@ -1,0 +1,20 @@
+"""Pruners: how a network gets into its structures."""
+
+from __future__ import annotations
+
+from retrim.prune.group_lasso import ReweightedGroupLasso
+from retrim.prune.magnitude import CubicSchedule, Magnitude
+from retrim.prune.plan import Plan, Rule, Target
+from retrim.prune.pruner import Hardened, Probe, Pruner
+
+__all__ = [
+    "CubicSchedule",
+    "Hardened",
+    "Magnitude",
+    "Plan",
+    "Probe",
+    "Pruner",
+    "ReweightedGroupLasso",
+    "Rule",
+    "Target",
+]

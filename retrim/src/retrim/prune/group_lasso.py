@@ -1,0 +1,175 @@
+"""Reweighted group lasso (arXiv 2009.08065, section 3.2).
+
+The training loss gets the penalty
+
+    lambda * sum over layers, sum over groups g of  gamma_g ||W_g||_2,
+    gamma_g = 1 / (||W_g||_2 + epsilon),
+
+with gamma taken from the trained weights and refreshed on a schedule: a group
+that is small already is pressed harder, one that matters is left alone.
+Its gradient in closed form is ``lambda gamma_g W_g / ||W_g||``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from retrim.errors import CheckpointError, ConfigError, WeightError
+from retrim.prune.plan import Target
+from retrim.prune.pruner import Probe, Pruner
+from retrim.structures import Groups
+
+
+class ReweightedGroupLasso(Pruner):
+    """Press groups of weights towards zero, the weak ones hardest.
+
+    Parameters
+    ----------
+    strength : float, optional
+        The penalty's lambda.  Without it, lambda is set so that the norm of the
+        penalty's gradient is `fraction` of that of the loss gradient (over all
+        pruned weights, smoothed over the steps since the last refresh), and
+        set anew at every refresh: a fixed lambda that suits a long run hardly
+        moves weights in a short one.
+    fraction : float, default 0.1
+        See `strength`.
+    epsilon : float, default 1e-3
+        Keeps gamma finite.
+    refresh_every : int, default 100
+        Optimiser steps between two refreshes of gamma (and lambda).
+
+    Notes
+    -----
+    For a structure that is no union of groups the penalty is the weighted
+    distance to it, gamma ||W - proj W||.
+    """
+
+    def __init__(
+        self,
+        *,
+        strength: float | None = None,
+        fraction: float = 0.1,
+        epsilon: float = 1e-3,
+        refresh_every: int = 100,
+    ) -> None:
+        super().__init__()
+        for name, value in (("strength", strength), ("fraction", fraction), ("epsilon", epsilon)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} must be a number > 0, not {value}")
+        if refresh_every < 1:
+            raise ConfigError(f"refresh_every must be a whole number >= 1, not {refresh_every}")
+        self.strength = strength
+        self.fraction = fraction
+        self.epsilon = epsilon
+        self.refresh_every = refresh_every
+        self._gamma: dict[str, torch.Tensor] = {}
+        self._lambda = strength
+        self._loss_energy = 0.0
+        self._loss_count = 0
+
+    def _begin(self) -> None:
+        self._gamma = {}
+        self._lambda = self.strength
+        self._loss_energy, self._loss_count = 0.0, 0
+        self._refresh_gamma()
+
+    def _add_gradient(self) -> None:
+        pulls = {target.name: self._pull(target) for target in self.targets}
+        if self.strength is None:
+            self._measure_loss()
+        if self._lambda is None:
+            self._lambda = self._matched(pulls)
+        for target in self.targets:
+            if target.parameter.grad is None:
+                target.parameter.grad = torch.zeros_like(target.parameter)
+            target.parameter.grad.add_(target.restore(pulls[target.name]), alpha=self._lambda)
+
+    def _advance(self, probe: Probe | None) -> None:
+        if self._steps % self.refresh_every:
+            return
+        self._refresh_gamma()
+        if self.strength is None and self._loss_count:
+            self._lambda = self._matched({t.name: self._pull(t) for t in self.targets})
+            self._loss_energy, self._loss_count = 0.0, 0
+
+    def _penalty(self) -> float:
+        total = 0.0
+        for target in self.targets:
+            total += float((self._gamma[target.name] * _norms(target, target.matrix())).sum())
+        return (self._lambda or 0.0) * total
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "gamma": dict(self._gamma),
+            "lambda": self._lambda,
+            "loss_energy": self._loss_energy,
+            "loss_count": self._loss_count,
+        }
+
+    def _load(self, state: dict[str, Any]) -> None:
+        gamma: dict[str, torch.Tensor] = state["gamma"]
+        for name in sorted(gamma.keys() ^ self._gamma.keys()):
+            raise CheckpointError(_foreign(name))
+        for name, present in self._gamma.items():
+            if gamma[name].shape != present.shape:
+                raise CheckpointError(_foreign(name))
+        self._gamma = {name: gamma[name].to(present.device) for name, present in self._gamma.items()}
+        self._lambda = state["lambda"]
+        self._loss_energy = state["loss_energy"]
+        self._loss_count = state["loss_count"]
+
+    def _refresh_gamma(self) -> None:
+        for target in self.targets:
+            norms = _norms(target, target.matrix())
+            if not bool(torch.isfinite(norms).all()):
+                raise WeightError(
+                    f"{target.name}: a weight must be finite to be pruned, but holds NaN or infinity: "
+                    "go back to a checkpoint from before training diverged"
+                )
+            self._gamma[target.name] = 1.0 / (norms + self.epsilon)
+
+    def _pull(self, target: Target) -> torch.Tensor:
+        """Gradient of the penalty over lambda, shape (out, in)."""
+        matrix = target.matrix()
+        gamma = self._gamma[target.name]
+        groups: Groups | None = target.structure.groups(matrix)
+        if groups is None:
+            away = matrix - self._project(target, matrix)[0]
+            distance: torch.Tensor = torch.linalg.vector_norm(away)
+            return away * (gamma / distance.clamp_min(1e-30))
+        norms: torch.Tensor = groups.norms(matrix)
+        # a group at exactly zero has no direction: 0 is in the subdifferential
+        scale = torch.where(norms > 0, gamma / norms.clamp_min(1e-30), 0.0)
+        spread: torch.Tensor = groups.spread(scale)
+        return matrix * spread
+
+    def _measure_loss(self) -> None:
+        grads = [t.parameter.grad for t in self.targets if t.parameter.grad is not None]
+        self._loss_energy += sum(float(torch.linalg.vector_norm(grad)) ** 2 for grad in grads)
+        self._loss_count += 1
+
+    def _matched(self, pulls: dict[str, torch.Tensor]) -> float:
+        pull = math.sqrt(sum(float(torch.linalg.vector_norm(p)) ** 2 for p in pulls.values()))
+        loss = math.sqrt(self._loss_energy / self._loss_count)
+        return self.fraction * loss / pull if pull > 0 else 0.0
+
+
+def _foreign(name: str) -> str:
+    return (
+        f"the checkpoint must belong to this plan, but its group weights of {name!r} do not fit: "
+        "start again without the checkpoint"
+    )
+
+
+def _norms(target: Target, matrix: torch.Tensor) -> torch.Tensor:
+    """Norms that the penalty weighs: one per group, or the distance to the structure."""
+    groups = target.structure.groups(matrix)
+    if groups is None:
+        projected, _ = target.structure.project(matrix, target.density)
+        distance: torch.Tensor = torch.linalg.vector_norm(matrix - projected)
+        return distance.reshape(1)
+    norms: torch.Tensor = groups.norms(matrix)
+    return norms

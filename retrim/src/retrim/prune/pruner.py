@@ -1,0 +1,220 @@
+"""What every pruner is: the optimisation that brings weights into their structures.
+
+A pruner knows optimisation only; the geometry is the structures'.  In a
+training loop it takes three calls a step::
+
+    pruner.prepare(model, plan)
+    for batch in batches:
+        loss(model, batch).backward()      # then all-reduce, accumulation, clipping
+        pruner.add_gradient_()
+        optimizer.step()
+        pruner.step(probe)
+    pruner.harden()                        # then go on training, masked
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from retrim.errors import CheckpointError, ConfigError, RetrimError
+from retrim.prune.plan import Plan, Target
+from retrim.structures import Mask, Support
+
+Probe = Callable[[], float]
+"""Mean loss over a fixed set of batches, in evaluation mode."""
+
+
+@dataclass(frozen=True)
+class Hardened:
+    """What the final projection did to one weight."""
+
+    name: str
+    density: float
+    lost: float
+    """Norm of what was pruned over the norm of the weight."""
+
+
+class Pruner(ABC):
+    """Base of all pruners: life cycle, hard projection, masked retraining, state.
+
+    The life of a pruner is `prepare`, training, `harden`, masked retraining.
+    From `harden` on, gradients and weights are held to the supports, so that
+    what was pruned stays exactly zero.
+    """
+
+    def __init__(self) -> None:
+        self._targets: list[Target] | None = None
+        self._supports: dict[str, Support] = {}
+        self._hardened = False
+        self._steps = 0
+
+    # --- the interface ---------------------------------------------------------
+
+    def prepare(self, model: nn.Module, plan: Plan) -> None:
+        """Take hold of the weights that `plan` names in `model`.
+
+        Raises
+        ------
+        ConfigError, ShapeError, DensityError, WeightError
+            As `Plan.resolve` does, or if a weight is not finite.
+        """
+        self._targets = plan.resolve(model)
+        self._supports = {}
+        self._hardened = False
+        self._steps = 0
+        with torch.no_grad():
+            self._begin()
+
+    @torch.no_grad()
+    def add_gradient_(self) -> None:
+        """Add the penalty's gradient to ``.grad``, and hold gradients to the supports.
+
+        Once per optimiser step, after backward, all-reduce, accumulation and clipping.
+        """
+        if not self._hardened:
+            self._add_gradient()
+        for target, support in self._supported():
+            if target.parameter.grad is not None:
+                held = support.apply(target.matrix(target.parameter.grad))
+                target.parameter.grad.copy_(target.restore(held))
+
+    @torch.no_grad()
+    def step(self, probe: Probe | None = None) -> None:
+        """Once per optimiser step, after it: hold weights to the supports, go on with the schedule."""
+        self._steps += 1
+        if not self._hardened:
+            self._advance(probe)
+        self._hold()
+
+    @torch.no_grad()
+    def penalty(self) -> float:
+        """Value of the penalty at the present weights, for logs."""
+        return 0.0 if self._hardened else self._penalty()
+
+    @torch.no_grad()
+    def harden(self) -> list[Hardened]:
+        """Project every weight onto its structure: what is pruned is exactly zero from here on."""
+        report = []
+        for target in self.targets:
+            matrix = target.matrix()
+            projected, support = self._project(target, matrix)
+            target.parameter.copy_(target.restore(projected))
+            self._supports[target.name] = support
+            norm = float(torch.linalg.vector_norm(matrix))
+            lost = float(torch.linalg.vector_norm(matrix - projected))
+            report.append(Hardened(target.name, support.density, lost / norm if norm else 0.0))
+        self._hardened = True
+        return report
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs, as tensors, numbers and strings."""
+        return {
+            "pruner": type(self).__name__,
+            "steps": self._steps,
+            "hardened": self._hardened,
+            "masks": {
+                name: support.mask for name, support in self._supports.items() if isinstance(support, Mask)
+            },
+            **self._state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`, after `prepare` with the same plan.
+
+        Raises
+        ------
+        CheckpointError
+            If the state is another pruner's or another plan's.
+        """
+        if state.get("pruner") != type(self).__name__:
+            raise CheckpointError(
+                f"the checkpoint must be of {type(self).__name__}, not of {state.get('pruner')}"
+            )
+        known = {target.name: target for target in self.targets}
+        bare = [name for name in known if name not in state["masks"]]
+        if state["hardened"] and bare:
+            raise CheckpointError(
+                f"the checkpoint must belong to this plan, but has no mask of {bare[0]!r}: "
+                "start again without the checkpoint"
+            )
+        for name, mask in state["masks"].items():
+            if name not in known or tuple(mask.shape) != tuple(known[name].matrix().shape):
+                raise CheckpointError(
+                    f"the checkpoint must belong to this plan, but its mask of {name!r} does not fit: "
+                    "start again without the checkpoint"
+                )
+        self._load(state)
+        self._steps = state["steps"]
+        self._hardened = state["hardened"]
+        self._supports = {
+            name: Mask(mask.to(known[name].parameter.device)) for name, mask in state["masks"].items()
+        }
+
+    # --- what callers may look at ----------------------------------------------
+
+    @property
+    def targets(self) -> list[Target]:
+        """The weights in hand.
+
+        Raises
+        ------
+        ConfigError
+            Before `prepare`.
+        """
+        if self._targets is None:
+            raise ConfigError(f"{type(self).__name__}.prepare(model, plan) must be called first")
+        return self._targets
+
+    @property
+    def supports(self) -> dict[str, Support]:
+        """Support of every weight that has one by now, by name."""
+        return dict(self._supports)
+
+    @property
+    def hardened(self) -> bool:
+        """Whether `harden` was called."""
+        return self._hardened
+
+    # --- what each method fills in ---------------------------------------------
+
+    def _begin(self) -> None:  # noqa: B027 - most have nothing to set up
+        """Set up from the trained weights."""
+
+    @abstractmethod
+    def _add_gradient(self) -> None:
+        """Add the penalty's gradient in closed form."""
+
+    @abstractmethod
+    def _advance(self, probe: Probe | None) -> None:
+        """Go on with the schedule, after an optimiser step."""
+
+    def _penalty(self) -> float:
+        return 0.0
+
+    def _state(self) -> dict[str, Any]:
+        return {}
+
+    def _load(self, state: dict[str, Any]) -> None:  # noqa: B027 - undoes an empty `_state`
+        """Undo `_state`."""
+
+    # --- shared machinery --------------------------------------------------------
+
+    def _project(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
+        try:
+            projected, support = target.structure.project(matrix, target.density)
+        except RetrimError as error:
+            raise type(error)(f"{target.name}: {error}") from None
+        return projected, support
+
+    def _hold(self) -> None:
+        for target, support in self._supported():
+            target.parameter.copy_(target.restore(support.apply(target.matrix())))
+
+    def _supported(self) -> list[tuple[Target, Support]]:
+        return [(t, self._supports[t.name]) for t in self.targets if t.name in self._supports]

@@ -1,0 +1,9 @@
+"""What needs torch: packed layers in torch models, packing, distillation."""
+
+from __future__ import annotations
+
+from retrim.torch.distil import Distillation
+from retrim.torch.linear import PackedLinear
+from retrim.torch.packing import dense_state, pack, pack_
+
+__all__ = ["Distillation", "PackedLinear", "dense_state", "pack", "pack_"]

@@ -1,0 +1,77 @@
+"""Distillation: a pruned student learns from its dense teacher.
+
+The loss becomes ``(1 - a) L + a T**2 KL(teacher || student) + h MSE(hidden)``,
+with logits softened by the temperature T (Hinton, Vinyals and Dean,
+arXiv 1503.02531, section 2) and hidden states compared layer by layer
+(Jiao et al., arXiv 1909.10351, equation 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from retrim.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Weights of the distillation terms.
+
+    Parameters
+    ----------
+    logits : float, default 0.5
+        Share a of the teacher's logits, 0 <= a <= 1.
+    temperature : float, default 2
+    hidden : float, default 0
+        Weight h of the hidden states.
+    """
+
+    logits: float = 0.5
+    temperature: float = 2.0
+    hidden: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.logits <= 1:
+            raise ConfigError(f"logits must lie between 0 and 1, not {self.logits}")
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature must be a number > 0, not {self.temperature}")
+        if not self.hidden >= 0:
+            raise ConfigError(f"hidden must be a number >= 0, not {self.hidden}")
+
+    def __call__(
+        self,
+        loss: torch.Tensor,
+        student: torch.Tensor,
+        teacher: torch.Tensor,
+        student_hidden: Sequence[torch.Tensor] = (),
+        teacher_hidden: Sequence[torch.Tensor] = (),
+    ) -> torch.Tensor:
+        """Mix the training loss with the teacher's word.
+
+        Parameters
+        ----------
+        loss : Tensor, scalar
+        student, teacher : Tensor, shape (..., classes)
+            Logits.
+        student_hidden, teacher_hidden : sequences of Tensor
+            Hidden states to compare, pair by pair.
+        """
+        mixed = (1 - self.logits) * loss
+        if self.logits:
+            soft = functional.log_softmax(student.flatten(0, -2) / self.temperature, dim=-1)
+            goal = functional.log_softmax(teacher.flatten(0, -2) / self.temperature, dim=-1)
+            divergence = functional.kl_div(soft, goal, reduction="batchmean", log_target=True)
+            mixed = mixed + self.logits * self.temperature**2 * divergence
+        if self.hidden:
+            pairs = list(zip(student_hidden, teacher_hidden, strict=True))
+            if not pairs:
+                raise ConfigError("hidden must be 0 where no hidden states are given")
+            distance = sum(
+                (functional.mse_loss(a, b) for a, b in pairs), start=torch.zeros((), device=loss.device)
+            )
+            mixed = mixed + self.hidden * distance / len(pairs)
+        return mixed

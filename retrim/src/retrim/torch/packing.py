@@ -1,0 +1,234 @@
+"""From a hardened model to an artifact, and from an artifact back into a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from retrim.artifact import Artifact, Pack, PackedWeight, Tensor
+from retrim.errors import ArtifactError, ConfigError, ShapeError
+from retrim.prune import Pruner, Target
+from retrim.structures import Mask, Support
+from retrim.structures.base import to_numpy
+from retrim.torch.linear import PackedLinear, matrix_of
+
+_FUSED = {"GELU": "gelu", "ReLU": "relu"}
+_TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def pack(
+    model: nn.Module,
+    pruner: Pruner | None,
+    *,
+    architecture: str,
+    config: Mapping[str, Any],
+    tokenizer: str | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """Pack a hardened model, or (without a pruner) a dense one.
+
+    Parameters
+    ----------
+    pruner : Pruner, optional
+        Hardened; its targets are packed by the structures of its plan.
+    architecture, config : str, dict
+        What builds the model again.
+
+    Raises
+    ------
+    ConfigError
+        If the pruner was not hardened.
+    WeightError
+        If a weight is not finite.
+    """
+    if pruner is not None and not pruner.hardened:
+        raise ConfigError("a model must be hardened before it is packed: call pruner.harden()")
+    targets = {} if pruner is None else {target.name: target for target in pruner.targets}
+    weights = {
+        name: _packed(target, pruner.supports[name])  # type: ignore[union-attr]
+        for name, target in targets.items()
+    }
+    tensors, aliases = _dense(model, weights.keys() if pruner is not None else ())
+    for target in targets.values():
+        aliases |= dict.fromkeys(target.aliases, target.name)
+    for alias in aliases:
+        tensors.pop(alias, None)
+    return Artifact(
+        architecture=architecture,
+        config=dict(config),
+        tensors=tensors,
+        aliases=aliases,
+        weights=weights,
+        tokenizer=tokenizer,
+        metrics=dict(metrics or {}),
+        provenance=dict(provenance or {}),
+    )
+
+
+def _packed(target: Target, support: Support) -> PackedWeight:
+    structure = target.structure
+    matrix = target.matrix()
+    data = structure.pack(matrix, support)
+    mask = to_numpy(support.mask) if isinstance(support, Mask) else None
+    told = structure.unpack(data)[1].mask
+    return PackedWeight(
+        shape=tuple(target.parameter.shape),
+        kind=target.kind,
+        structure=structure.to_dict(),
+        density=support.density,
+        packs=(Pack("fp32", structure.pack_height, data),),
+        support=None if mask is None or np.array_equal(mask, told) else mask,
+    )
+
+
+def _dense(model: nn.Module, packed: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of the state dict that are not packed, each once, and the other names of shared ones."""
+    tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first: dict[tuple[int, Any, Any], str] = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        value = value.detach()
+        key = (value.data_ptr(), tuple(value.shape), value.stride())
+        if value.numel() and key in first:
+            aliases[name] = first[key]
+            continue
+        first[key] = name
+        if name not in packed:
+            tensors[name] = _tensor(name, value)
+    return tensors, aliases
+
+
+def _tensor(name: str, value: torch.Tensor) -> Tensor:
+    if value.dtype not in _TYPES:
+        raise ArtifactError(f"{name}: a tensor must not be of type {value.dtype}: convert it before packing")
+    value = value.cpu().contiguous()
+    bits = value.view(torch.int16) if value.dtype == torch.bfloat16 else value
+    array = bits.numpy()
+    if value.dtype == torch.bfloat16:
+        array = array.view(np.uint16)
+    return Tensor(_TYPES[value.dtype], array.copy())
+
+
+def dense_state(artifact: Artifact) -> dict[str, torch.Tensor]:
+    """State dict of the whole model with dense weights (zeros in place), tied names included."""
+    state = {name: _to_torch(tensor) for name, tensor in artifact.tensors.items()}
+    state |= {name: torch.from_numpy(matrix_of(weight)) for name, weight in artifact.weights.items()}
+    return state | {alias: state[name] for alias, name in artifact.aliases.items()}
+
+
+def _to_torch(tensor: Tensor) -> torch.Tensor:
+    value = torch.from_numpy(np.array(tensor.data))  # a copy: the file is mapped read-only
+    return value.view(torch.bfloat16) if tensor.dtype == "BF16" else value
+
+
+def pack_(model: nn.Module, artifact: Artifact, *, fuse: bool = True) -> nn.Module:
+    """Put an artifact's weights into `model`, packed, in place.
+
+    Layers whose weight is packed become `PackedLinear`; every other tensor is
+    loaded as it is.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of the artifact's architecture.
+    fuse : bool, default True
+        Take an activation into the layer before it where the model names the
+        pair (``model.fusions()``: layer name to activation name).
+
+    Returns
+    -------
+    torch.nn.Module
+        `model`, in evaluation mode.
+
+    Raises
+    ------
+    ShapeError
+        If the model and the artifact do not have the same names and shapes.
+    ConfigError
+        If a packed weight is not that of a linear layer.
+    """
+    check_fit(model, artifact)
+    state = model.state_dict(keep_vars=True)
+    layers = {name: _owner(model, name) for name in artifact.weights}
+    with torch.no_grad():
+        for name, tensor in artifact.tensors.items():
+            state[name].copy_(_to_torch(tensor))
+    named = getattr(model, "fusions", None)
+    fusions: Mapping[str, str] = named() if fuse and callable(named) else {}
+    for name, (path, layer) in layers.items():
+        activation = _take_activation(model, fusions.get(path))
+        bias = getattr(layer, "bias", None)
+        packed = PackedLinear(artifact.weights[name], bias, activation)  # type: ignore[arg-type]
+        _replace(model, path, packed)
+    return model.eval()
+
+
+def check_fit(model: nn.Module, artifact: Artifact) -> None:
+    """Refuse a model that does not have the artifact's names and shapes.
+
+    Raises
+    ------
+    ShapeError
+        Naming the first tensor that differs.
+    """
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    stored = {name: tuple(tensor.data.shape) for name, tensor in artifact.tensors.items()}
+    stored |= {name: weight.shape for name, weight in artifact.weights.items()}
+    stored |= {alias: stored[name] for alias, name in artifact.aliases.items()}
+    for name in sorted(shapes.keys() ^ stored.keys()):
+        where = "the artifact" if name in stored else "the model"
+        raise ShapeError(
+            f"the model must be the artifact's ({artifact.architecture}), but only {where} has {name!r}"
+        )
+    for name, shape in stored.items():
+        if shapes[name] != shape:
+            raise ShapeError(
+                f"{name}: the model must have the artifact's shape {shape}, not {shapes[name]}: build it from "
+                "the artifact's configuration"
+            )
+
+
+def _owner(model: nn.Module, name: str) -> tuple[str, nn.Module]:
+    path, _, leaf = name.rpartition(".")
+    layer = model.get_submodule(path)
+    kinds = {known.__name__ for known in type(layer).__mro__}
+    if leaf != "weight" or not kinds & {"Linear", "Conv1D"}:
+        raise ConfigError(
+            f"{name}: a packed weight must be that of a linear layer to run packed, not of {type(layer).__name__}: "
+            "load the dense state instead"
+        )
+    return path, layer
+
+
+def _take_activation(model: nn.Module, path: str | None) -> str | None:
+    """Name of the activation at `path` if kernels know it; it is then replaced by the identity."""
+    if path is None:
+        return None
+    module = model.get_submodule(path)
+    name = _FUSED.get(type(module).__name__)
+    if isinstance(module, nn.GELU) and module.approximate == "tanh":
+        name = "gelu_tanh"
+    if name is not None:
+        _replace(model, path, nn.Identity())
+    return name
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)

@@ -1,0 +1,1 @@
+"""Models and data sets of the reproductions; nothing above imports them."""

@@ -1,0 +1,306 @@
+"""Packing is exact, and nothing damaged gets past `parse`."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrim.artifact.layout import ALIGNMENT, PANEL, PackView, pack_rows, parse, unpack
+from retrim.errors import ArtifactError, ConfigError, ShapeError
+
+# where the fields of the header lie
+PRECISION, HEIGHT, OUTPUTS, INPUTS, PACKED, BLOCKS, SEGMENTS, FLAGS = range(8, 40, 4)
+
+HEADER = "a pack's header must describe whole blocks: the file is damaged"
+STARTS = "a pack's column lists must follow each other: the file is damaged"
+
+
+@st.composite
+def masked(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
+    """A weight, what is kept of it, and a block height."""
+    outputs, inputs = draw(st.integers(1, 200)), draw(st.integers(1, 40))
+    height = draw(st.sampled_from([32, 64, 128]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    weight = rng.standard_normal((outputs, inputs)).astype(np.float32)
+    mask = rng.random((outputs, inputs)) < draw(st.sampled_from([0.0, 0.02, 0.3, 1.0]))
+    if draw(st.booleans()):  # whole blocks alike, as block columns leave them
+        mask = np.repeat(mask[::height], height, axis=0)[:outputs]
+    if draw(st.booleans()):  # some rows, perhaps whole blocks of them, keep nothing
+        mask[rng.random(outputs) < draw(st.sampled_from([0.3, 0.9]))] = False
+    if draw(st.booleans()):
+        mask[: draw(st.integers(0, outputs))] = False
+    return weight, mask, height
+
+
+def sparse(outputs: int = 96, inputs: int = 20, height: int = 32, idle: int = 0) -> np.ndarray:
+    """A pack that may be written to; `idle` rows here and there keep nothing."""
+    rng = np.random.default_rng(0)
+    mask = np.tile(rng.random(inputs) < 0.5, (outputs, 1))
+    mask[rng.permutation(outputs)[:idle]] = False
+    return pack_rows(rng.standard_normal((outputs, inputs)).astype(np.float32), mask, height).copy()
+
+
+def put(pack: np.ndarray, byte: int, value: int) -> np.ndarray:
+    pack[byte : byte + 4].view("<u4")[0] = value & 0xFFFFFFFF
+    return pack
+
+
+def offset(pack: np.ndarray, section: np.ndarray | None) -> int:
+    """Where a section of a view of `pack` starts in it."""
+    assert section is not None
+    return section.ctypes.data - pack.ctypes.data
+
+
+def refused(pack: np.ndarray, sentence: str) -> None:
+    with pytest.raises(ArtifactError, match=f"^{re.escape(sentence)}$"):
+        parse(pack)
+
+
+@given(masked())
+@settings(deadline=None, max_examples=150)
+def test_unpack_gives_back_every_bit(case: tuple[np.ndarray, np.ndarray, int]) -> None:
+    weight, mask, height = case
+    weight[0, 0] = -0.0
+    pack = pack_rows(weight, mask, height)
+    back, stored = unpack(pack)
+    kept = np.where(mask, weight, np.float32(0))
+    assert back.tobytes() == kept.tobytes()
+    assert (stored | ~mask).all()
+    assert back.dtype == np.float32
+    assert stored.dtype == bool
+
+
+@given(masked())
+@settings(deadline=None, max_examples=100)
+def test_a_block_stores_the_columns_any_of_its_rows_keeps(case: tuple[np.ndarray, np.ndarray, int]) -> None:
+    weight, mask, height = case
+    view = parse(pack_rows(weight, mask, height))
+    rows = np.arange(len(mask)) if view.rows is None else view.rows
+    for block in range(len(view.starts) - 1):
+        members = rows[block * height : (block + 1) * height]
+        members = members[(members >= 0) & (members < len(mask))]
+        found = view.columns[view.starts[block] : view.starts[block + 1]]
+        assert found.tolist() == np.flatnonzero(mask[members].any(axis=0)).tolist()
+
+
+def test_the_bytes_are_as_the_layout_says() -> None:
+    weight = np.zeros((33, 5), np.float32)
+    weight[:, 1], weight[:32, 4], weight[32, 0] = 2.0, np.arange(32), 7.0
+    pack = pack_rows(weight, weight != 0)
+    header = pack[:64]
+    assert header[:8].tobytes() == b"RTRIMBC1"
+    assert header[8:40].view("<u4").tolist() == [0, 32, 33, 5, 64, 2, 1, 0]
+    assert not header[40:].any()
+    assert pack[64:76].view("<i4").tolist() == [0, 2, 4]
+    assert pack[128:144].view("<i4").tolist() == [1, 4, 0, 1]
+    values = pack[192:].view("<f4").reshape(4, PANEL)
+    assert (values[0] == 2).all()
+    assert values[1].tolist() == list(range(32))
+    assert values[2].tolist() == [7.0] + [0.0] * 31
+    assert values[3].tolist() == [2.0] + [0.0] * 31
+    assert len(pack) == 192 + 4 * PANEL * 4
+
+
+def test_sections_start_at_multiples_of_64() -> None:
+    pack = sparse(idle=40)
+    view = parse(pack)
+    assert view.rows is not None
+    for section in (view.starts, view.columns, view.rows, view.values):
+        assert offset(pack, section) % ALIGNMENT == 0
+    assert len(pack) % ALIGNMENT == 0
+    assert view.nbytes == len(pack)
+
+
+def test_idle_rows_are_left_out_where_that_is_smaller() -> None:
+    few = parse(pack := sparse(96, idle=65))
+    assert few.rows is not None
+    assert few.packed_rows == 32
+    assert few.rows[:31].tolist() == np.flatnonzero(unpack(pack)[1].any(axis=1)).tolist()
+    assert few.rows[31] == -1
+    none_saved = parse(sparse(96, idle=1))
+    assert none_saved.rows is None
+    assert none_saved.packed_rows == 96
+
+
+def test_nothing_kept_is_a_pack_of_no_values() -> None:
+    pack = pack_rows(np.ones((70, 9), np.float32), np.zeros((70, 9), bool))
+    view = parse(pack)
+    assert view.values.size == 0
+    assert view.stored_density == 0
+    weight, stored = unpack(pack)
+    assert weight.shape == stored.shape == (70, 9)
+    assert not weight.any()
+    assert not stored.any()
+
+
+def test_stored_density_counts_what_is_stored() -> None:
+    mask = np.zeros((64, 8), bool)
+    mask[:, :2] = True
+    assert parse(pack_rows(np.ones((64, 8), np.float32), mask)).stored_density == 0.25
+
+
+def test_a_block_height_is_whole_panels() -> None:
+    weight = np.ones((4, 4), np.float32)
+    for rows in (0, 16, 48, -32):
+        sentence = f"rows of a packed block must be a multiple of 32, not {rows}"
+        with pytest.raises(ConfigError, match=f"^{sentence}$"):
+            pack_rows(weight, weight > 0, rows)
+
+
+@pytest.mark.parametrize(
+    ("weight", "mask"), [((4, 4), (4, 5)), ((4,), (4,)), ((0, 4), (0, 4)), ((2, 2, 2), (2, 2, 2))]
+)
+def test_weight_and_mask_share_a_matrix_shape(weight: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    sentence = f"a packed weight and its mask must share one non-empty matrix shape, not {weight} and {mask}"
+    with pytest.raises(ShapeError, match=f"^{re.escape(sentence)}$"):
+        pack_rows(np.ones(weight, np.float32), np.ones(mask, bool))
+
+
+def test_too_short_or_of_another_kind() -> None:
+    sentence = "a pack must be an array of at least 64 bytes: the file is damaged"
+    refused(sparse()[:63], sentence)
+    refused(np.zeros(0, np.uint8), sentence)
+    refused(sparse().reshape(1, -1), sentence)
+    refused(sparse().view(np.int8), sentence)
+
+
+def test_memory_the_kernels_cannot_read_in_place() -> None:
+    sentence = "a pack must be contiguous and start at a multiple of 4 bytes: copy it"
+    pack = sparse()
+    shifted = np.empty(len(pack) + 1, np.uint8)
+    shifted[1:] = pack
+    refused(shifted[1:] if shifted.ctypes.data % 4 == 0 else shifted[: len(pack)], sentence)
+    refused(np.repeat(pack, 2)[::2], sentence)
+
+
+def test_foreign_magic() -> None:
+    pack = sparse()
+    pack[7] = ord("2")
+    refused(pack, "a pack must start with RTRIMBC1: the file is damaged or newer")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [(PRECISION, 1, (1, 1, 0)), (SEGMENTS, 2, (0, 2, 0)), (SEGMENTS, 0, (0, 0, 0)), (FLAGS, 2, (0, 1, 2))],
+)
+def test_what_a_newer_version_may_write(field: int, value: int, named: tuple[int, int, int]) -> None:
+    precision, segments, flags = named
+    refused(
+        put(sparse(), field, value),
+        f"a pack must be of precision 0 with 1 segment, not of precision {precision} with {segments} "
+        f"segments and flags {flags}: upgrade retrim",
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (HEIGHT, 0),
+        (HEIGHT, 33),
+        (HEIGHT, 64),
+        (OUTPUTS, 0),
+        (INPUTS, 0),
+        (PACKED, 95),
+        (PACKED, 128),
+        (BLOCKS, 2),
+        (BLOCKS, 0xFFFFFFFF),
+        (40, 1),
+        (60, 1 << 31),
+    ],
+)
+def test_a_header_that_does_not_hold_together(field: int, value: int) -> None:
+    refused(put(sparse(), field, value), HEADER)
+
+
+@pytest.mark.parametrize("outputs", [64, 97, 0xFFFFFFFF])
+def test_without_a_row_list_all_rows_are_there(outputs: int) -> None:
+    refused(
+        put(sparse(), OUTPUTS, outputs), "a pack without a row list must hold all rows: the file is damaged"
+    )
+
+
+def test_starts_must_rise_from_zero() -> None:
+    refused(put(sparse(), 64, 1), STARTS)
+    refused(put(sparse(), 68, 1000), STARTS)
+    refused(put(sparse(), 72, -1), STARTS)
+
+
+def test_starts_whose_differences_overflow() -> None:
+    pack = sparse(outputs=128)
+    last = int(parse(pack).starts[-1])
+    pack[64:84].view("<i4")[:] = [0, 2**31 - 1, -(2**31), -1, last]
+    refused(pack, STARTS)
+
+
+def test_columns_must_rise_and_exist() -> None:
+    sentence = "a pack's columns must rise within a block and lie below 20: the file is damaged"
+    at = offset(pack := sparse(), (view := parse(pack)).columns)
+    first, seam = view.columns.tolist(), int(view.starts[1])
+    for index, value in [(0, -1), (seam - 1, 20), (1, first[0]), (0, first[1]), (seam, first[seam + 1])]:
+        refused(put(sparse(), at + 4 * index, value), sentence)
+
+
+def test_rows_must_exist_once() -> None:
+    sentence = "a pack's row list must name each of 96 outputs once at most: the file is damaged"
+    rows = parse(pack := sparse(idle=40)).rows
+    assert rows is not None
+    at = offset(pack, rows)
+    for value in (-2, 96, int(rows[1]), 2**31 - 1):
+        refused(put(sparse(idle=40), at, value), sentence)
+    assert parse(put(sparse(idle=40), at, -1)).rows is not None
+
+
+@pytest.mark.parametrize("idle", [0, 40])
+def test_truncated_in_every_section(idle: int) -> None:
+    pack = sparse(idle=idle)
+    view = parse(pack)
+    sections = [("starts", view.starts), ("columns", view.columns), ("rows", view.rows)]
+    for name, section in [*sections, ("values", view.values)]:
+        if section is not None:
+            sentence = f"a pack must hold all its {name}, but ends early: the file is damaged"
+            refused(pack[: offset(pack, section)], sentence)
+            refused(pack[: offset(pack, section) + 60], sentence)
+    refused(pack[:-1], "a pack must hold all its values, but ends early: the file is damaged")
+
+
+def test_bytes_behind_the_end() -> None:
+    pack = np.concatenate([sparse(), np.zeros(64, np.uint8)])
+    refused(pack, "a pack must end after its values, not 64 bytes later")
+
+
+def in_range(view: PackView) -> bool:
+    """What a kernel relies on, said again."""
+    kept = np.diff(view.starts.astype(np.int64))
+    panels = view.packed_rows // PANEL
+    block = np.arange(panels) * PANEL // view.height
+    safe = view.starts[0] == 0 and (kept >= 0).all() and view.starts[-1] == len(view.columns)
+    safe &= len(view.starts) - 1 == -(-view.packed_rows // view.height)
+    safe &= view.values.size == int((kept[block] * PANEL).sum())
+    if len(view.columns):
+        safe &= view.columns.min() >= 0 and view.columns.max() < view.inputs
+    if view.rows is None:
+        return bool(safe and view.outputs <= view.packed_rows)
+    safe &= len(view.rows) == view.packed_rows
+    return bool(safe and view.rows.min(initial=0) >= -1 and view.rows.max(initial=-1) < view.outputs)
+
+
+@given(
+    st.sampled_from([0, 1, 40, 96]),
+    st.lists(st.tuples(st.integers(0, 511), st.integers(1, 255)), min_size=1, max_size=6),
+    st.integers(0, 2**16),
+)
+@settings(deadline=None, max_examples=400)
+def test_flipped_bytes_are_refused_or_harmless(idle: int, flips: list[tuple[int, int]], cut: int) -> None:
+    pack = sparse(idle=idle)
+    for byte, bits in flips:  # the values, behind the rest, may be anything
+        pack[byte % len(pack)] ^= bits
+    pack = pack[: cut if cut < len(pack) else None]
+    try:
+        view = parse(pack)
+    except ArtifactError:
+        return
+    assert in_range(view)
