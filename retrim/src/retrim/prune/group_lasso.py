@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from retrim.errors import CheckpointError, ConfigError, WeightError
+from retrim.errors import ConfigError
 from retrim.prune.plan import Target
-from retrim.prune.pruner import Probe, Pruner
+from retrim.prune.pruner import Probe, Pruner, check_finite
 from retrim.structures import Groups
 
 
@@ -81,6 +81,8 @@ class ReweightedGroupLasso(Pruner):
         if self.strength is None:
             self._measure_loss()
         if self._lambda is None:
+            if not self._loss_count:
+                return  # no finite gradient to match yet
             self._lambda = self._matched(pulls)
         for target in self.targets:
             if target.parameter.grad is None:
@@ -110,26 +112,15 @@ class ReweightedGroupLasso(Pruner):
         }
 
     def _load(self, state: dict[str, Any]) -> None:
-        gamma: dict[str, torch.Tensor] = state["gamma"]
-        for name in sorted(gamma.keys() ^ self._gamma.keys()):
-            raise CheckpointError(_foreign(name))
-        for name, present in self._gamma.items():
-            if gamma[name].shape != present.shape:
-                raise CheckpointError(_foreign(name))
-        self._gamma = {name: gamma[name].to(present.device) for name, present in self._gamma.items()}
+        self._gamma = {name: state["gamma"][name].to(g.device) for name, g in self._gamma.items()}
         self._lambda = state["lambda"]
         self._loss_energy = state["loss_energy"]
         self._loss_count = state["loss_count"]
 
     def _refresh_gamma(self) -> None:
         for target in self.targets:
-            norms = _norms(target, target.matrix())
-            if not bool(torch.isfinite(norms).all()):
-                raise WeightError(
-                    f"{target.name}: a weight must be finite to be pruned, but holds NaN or infinity: "
-                    "go back to a checkpoint from before training diverged"
-                )
-            self._gamma[target.name] = 1.0 / (norms + self.epsilon)
+            check_finite(target)
+            self._gamma[target.name] = 1.0 / (_norms(target, target.matrix()) + self.epsilon)
 
     def _pull(self, target: Target) -> torch.Tensor:
         """Gradient of the penalty over lambda, shape (out, in)."""
@@ -137,7 +128,7 @@ class ReweightedGroupLasso(Pruner):
         gamma = self._gamma[target.name]
         groups: Groups | None = target.structure.groups(matrix)
         if groups is None:
-            away = matrix - self._project(target, matrix)[0]
+            away = matrix - target.structure.project(matrix, target.density)[0]
             distance: torch.Tensor = torch.linalg.vector_norm(away)
             return away * (gamma / distance.clamp_min(1e-30))
         norms: torch.Tensor = groups.norms(matrix)
@@ -148,20 +139,15 @@ class ReweightedGroupLasso(Pruner):
 
     def _measure_loss(self) -> None:
         grads = [t.parameter.grad for t in self.targets if t.parameter.grad is not None]
-        self._loss_energy += sum(float(torch.linalg.vector_norm(grad)) ** 2 for grad in grads)
-        self._loss_count += 1
+        energy = sum(float(torch.linalg.vector_norm(grad)) ** 2 for grad in grads)
+        if math.isfinite(energy):  # a step that overflowed in half precision is skipped by its scaler
+            self._loss_energy += energy
+            self._loss_count += 1
 
     def _matched(self, pulls: dict[str, torch.Tensor]) -> float:
         pull = math.sqrt(sum(float(torch.linalg.vector_norm(p)) ** 2 for p in pulls.values()))
         loss = math.sqrt(self._loss_energy / self._loss_count)
         return self.fraction * loss / pull if pull > 0 else 0.0
-
-
-def _foreign(name: str) -> str:
-    return (
-        f"the checkpoint must belong to this plan, but its group weights of {name!r} do not fit: "
-        "start again without the checkpoint"
-    )
 
 
 def _norms(target: Target, matrix: torch.Tensor) -> torch.Tensor:

@@ -8,11 +8,11 @@ the sparsity s = 1 - density grows from 0 to its target s_f as
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from retrim.errors import ConfigError, DensityError
+from retrim.errors import ConfigError, DensityError, ShapeError
 from retrim.prune.plan import Target
 from retrim.prune.pruner import Probe, Pruner
+from retrim.structures import Density
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,9 @@ class CubicSchedule:
 
     def density(self, step: int, target: float) -> float:
         """Density due at `step` on the way to `target`."""
-        progress = min(max((step - self.begin) / (self.end - self.begin), 0.0), 1.0)
+        if step >= self.end:
+            return target  # to the last bit: rounding to a number of groups may hang on it
+        progress = max((step - self.begin) / (self.end - self.begin), 0.0)
         return 1.0 - (1.0 - target) * (1.0 - (1.0 - progress) ** 3)
 
     def due(self, step: int) -> bool:
@@ -77,11 +79,8 @@ class Magnitude(Pruner):
             target.parameter.copy_(target.restore(projected))
             self._supports[target.name] = support
 
-    def _state(self) -> dict[str, Any]:
-        return {}
 
-
-def _on_the_way(schedule: CubicSchedule, step: int, target: Target) -> Any:
+def _on_the_way(schedule: CubicSchedule, step: int, target: Target) -> Density | None:
     """Density due now, or None while the structure reaches nothing between it and the last one."""
     wanted = target.density
     due = (
@@ -89,9 +88,9 @@ def _on_the_way(schedule: CubicSchedule, step: int, target: Target) -> Any:
         if isinstance(wanted, tuple)
         else schedule.density(step, wanted)
     )
-    shape: Any = tuple(target.matrix().shape)
+    rows, columns = target.matrix().shape
     try:
-        target.structure.reached(shape, due)
-    except DensityError:
+        target.structure.reached((rows, columns), due)
+    except (DensityError, ShapeError):
         return None
     return due

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from retrim.errors import CheckpointError, ConfigError, RetrimError
+from retrim.errors import CheckpointError, ConfigError, WeightError
 from retrim.prune.plan import Plan, Target
 from retrim.structures import Mask, Support
 
@@ -53,6 +53,7 @@ class Pruner(ABC):
         self._supports: dict[str, Support] = {}
         self._hardened = False
         self._steps = 0
+        self._added = False
 
     # --- the interface ---------------------------------------------------------
 
@@ -68,6 +69,9 @@ class Pruner(ABC):
         self._supports = {}
         self._hardened = False
         self._steps = 0
+        self._added = False
+        for target in self.targets:
+            check_finite(target)
         with torch.no_grad():
             self._begin()
 
@@ -76,7 +80,18 @@ class Pruner(ABC):
         """Add the penalty's gradient to ``.grad``, and hold gradients to the supports.
 
         Once per optimiser step, after backward, all-reduce, accumulation and clipping.
+
+        Raises
+        ------
+        ConfigError
+            If it is called a second time before `step`: the penalty would count twice.
         """
+        if self._added:
+            raise ConfigError(
+                f"{type(self).__name__}.add_gradient_() must be called once per step(), not twice: "
+                "call it after the last backward pass of a step"
+            )
+        self._added = True
         if not self._hardened:
             self._add_gradient()
         for target, support in self._supported():
@@ -88,6 +103,7 @@ class Pruner(ABC):
     def step(self, probe: Probe | None = None) -> None:
         """Once per optimiser step, after it: hold weights to the supports, go on with the schedule."""
         self._steps += 1
+        self._added = False
         if not self._hardened:
             self._advance(probe)
         self._hold()
@@ -99,16 +115,24 @@ class Pruner(ABC):
 
     @torch.no_grad()
     def harden(self) -> list[Hardened]:
-        """Project every weight onto its structure: what is pruned is exactly zero from here on."""
+        """Project every weight onto its structure: what is pruned is exactly zero from here on.
+
+        Raises
+        ------
+        WeightError
+            If a weight is not finite; none is changed then.
+        """
+        for target in self.targets:
+            check_finite(target)
         report = []
         for target in self.targets:
             matrix = target.matrix()
-            projected, support = self._project(target, matrix)
-            target.parameter.copy_(target.restore(projected))
-            self._supports[target.name] = support
+            projected, support = target.structure.project(matrix, target.density)
             norm = float(torch.linalg.vector_norm(matrix))
             lost = float(torch.linalg.vector_norm(matrix - projected))
             report.append(Hardened(target.name, support.density, lost / norm if norm else 0.0))
+            target.parameter.copy_(target.restore(projected))
+            self._supports[target.name] = support
         self._hardened = True
         return report
 
@@ -118,6 +142,7 @@ class Pruner(ABC):
             "pruner": type(self).__name__,
             "steps": self._steps,
             "hardened": self._hardened,
+            "plan": self._plan(),
             "masks": {
                 name: support.mask for name, support in self._supports.items() if isinstance(support, Mask)
             },
@@ -136,25 +161,19 @@ class Pruner(ABC):
             raise CheckpointError(
                 f"the checkpoint must be of {type(self).__name__}, not of {state.get('pruner')}"
             )
-        known = {target.name: target for target in self.targets}
-        bare = [name for name in known if name not in state["masks"]]
-        if state["hardened"] and bare:
-            raise CheckpointError(
-                f"the checkpoint must belong to this plan, but has no mask of {bare[0]!r}: "
-                "start again without the checkpoint"
-            )
-        for name, mask in state["masks"].items():
-            if name not in known or tuple(mask.shape) != tuple(known[name].matrix().shape):
+        here, there = self._plan(), state["plan"]
+        for name in here | there:
+            if here.get(name) != there.get(name):
                 raise CheckpointError(
-                    f"the checkpoint must belong to this plan, but its mask of {name!r} does not fit: "
-                    "start again without the checkpoint"
+                    f"the checkpoint must belong to this plan, but holds {name!r} to "
+                    f"{there.get(name, 'nothing')}, not to {here.get(name, 'nothing')}: start again without it"
                 )
         self._load(state)
         self._steps = state["steps"]
         self._hardened = state["hardened"]
-        self._supports = {
-            name: Mask(mask.to(known[name].parameter.device)) for name, mask in state["masks"].items()
-        }
+        self._added = False
+        device = {target.name: target.parameter.device for target in self.targets}
+        self._supports = {name: Mask(mask.to(device[name])) for name, mask in state["masks"].items()}
 
     # --- what callers may look at ----------------------------------------------
 
@@ -205,12 +224,12 @@ class Pruner(ABC):
 
     # --- shared machinery --------------------------------------------------------
 
-    def _project(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
-        try:
-            projected, support = target.structure.project(matrix, target.density)
-        except RetrimError as error:
-            raise type(error)(f"{target.name}: {error}") from None
-        return projected, support
+    def _plan(self) -> dict[str, str]:
+        """What each weight is held to, in words."""
+        return {
+            t.name: f"{t.structure} of shape {tuple(t.parameter.shape)} at density {t.density}"
+            for t in self.targets
+        }
 
     def _hold(self) -> None:
         for target, support in self._supported():
@@ -218,3 +237,12 @@ class Pruner(ABC):
 
     def _supported(self) -> list[tuple[Target, Support]]:
         return [(t, self._supports[t.name]) for t in self.targets if t.name in self._supports]
+
+
+def check_finite(target: Target) -> None:
+    """Refuse a weight that holds NaN or infinity, by name."""
+    if not bool(torch.isfinite(target.parameter.detach()).all()):
+        raise WeightError(
+            f"{target.name}: a weight must be finite to be pruned, but holds NaN or infinity: "
+            "go back to a checkpoint from before training diverged"
+        )

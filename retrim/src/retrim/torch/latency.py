@@ -22,6 +22,7 @@ from torch import nn
 from retrim.errors import ConfigError
 from retrim.runtime import threads as threads_
 from retrim.torch.linear import PackedLinear
+from retrim.torch.packing import fusions_of
 
 _LEAST_ROUNDS = 9
 
@@ -105,7 +106,8 @@ def measure(
     if not names:
         raise ConfigError("the packed model must have packed layers, but has none: was it pruned?")
     fused = _fused(dense, packed)
-    dense.eval(), packed.eval()
+    dense.eval()
+    packed.eval()
     with _threads(threads), torch.inference_mode():
         once = max(_time(dense, inputs), _time(packed, inputs), _time(dense, inputs), _time(packed, inputs))
         rounds = max(_LEAST_ROUNDS, int(seconds / (4 * once)))
@@ -113,14 +115,20 @@ def measure(
         linears: tuple[list[float], list[float]] = ([], [])
         shares = []
         for _ in range(rounds):
-            for models, times in ((dense, whole[0]), (packed, whole[1])):
-                times.append(_time(models, inputs))
+            whole[0].append(_time(dense, inputs))
+            whole[1].append(_time(packed, inputs))
             total, part = _profile(dense, [*names, *fused], inputs)
             linears[0].append(part)
             shares.append(part / total)
             linears[1].append(_profile(packed, names, inputs)[1])
-    medians = [1e3 * statistics.median(times) for times in (*whole, *linears)]
-    return Latency(*medians, share=statistics.median(shares), rounds=rounds)
+    return Latency(
+        ms_dense=1e3 * statistics.median(whole[0]),
+        ms_packed=1e3 * statistics.median(whole[1]),
+        ms_linears_dense=1e3 * statistics.median(linears[0]),
+        ms_linears_packed=1e3 * statistics.median(linears[1]),
+        share=statistics.median(shares),
+        rounds=rounds,
+    )
 
 
 def time_dense(model: nn.Module, inputs: torch.Tensor, *, threads: int = 1, seconds: float = 1.0) -> float:
@@ -134,7 +142,7 @@ def time_dense(model: nn.Module, inputs: torch.Tensor, *, threads: int = 1, seco
 
 def _fused(dense: nn.Module, packed: nn.Module) -> list[str]:
     """Activations that the packed model's layers took in."""
-    fusions: dict[str, str] = dense.fusions() if hasattr(dense, "fusions") else {}  # type: ignore[operator]
+    fusions = fusions_of(dense)
     found = []
     for layer, activation in fusions.items():
         module = packed.get_submodule(layer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,12 @@ def pack_(model: nn.Module, artifact: Artifact, *, fuse: bool = True) -> nn.Modu
         packed = PackedLinear(artifact.weights[name], bias, activation)  # type: ignore[arg-type]
         _replace(model, path, packed)
     return model.eval()
+
+
+def fusions_of(model: nn.Module) -> dict[str, str]:
+    """Layer name to name of the activation after it, where the model's ``fusions()`` says so."""
+    find: Callable[[], dict[str, str]] | None = getattr(model, "fusions", None)
+    return {} if find is None else find()
 
 
 def check_fit(model: nn.Module, artifact: Artifact) -> None:

@@ -1,0 +1,374 @@
+"""The command line.  Works without torch wherever a command does not train or run a torch model.
+
+An error that retrim raises on purpose becomes one line on stderr and exit status 2,
+an interruption one line and 130; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from retrim import __version__
+from retrim.errors import ConfigError, Interrupted, MissingExtraError, RetrimError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Compress neural networks into forms that hardware exploits, and run them faster.",
+)
+console = Console()
+
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")]
+ThreadsOption = Annotated[int, typer.Option(help="Threads of the timed runs.")]
+CorpusOption = Annotated[
+    Path | None, typer.Option(help="A text file, or a folder of them.  [default: Python's standard library]")
+]
+ArtifactArgument = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A packed model (.safetensors).")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        say(f"retrim {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, artifacts and the report.")] = Path(
+        "retrim-demo"
+    ),
+    corpus: CorpusOption = None,
+    threads: ThreadsOption = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json_path: JsonOption = None,
+) -> None:
+    """Train a Transformer, prune it four ways, pack it, and compare accuracy and speed with dense."""
+    with _needs_torch("retrim demo"):
+        from retrim import demo as job
+    from retrim.report import write
+
+    json_path = out / "demo.json" if json_path is None else json_path
+    _folder(out)
+    with _resumable(), _progress() as progress:
+        result = job.run(out, corpus=corpus, seed=seed, threads=threads, progress=progress, say=say)
+    write_json(json_path, result)
+    write(out / "report.html", result)
+    _show_results(result, threads)
+    say(f"Report: {out / 'report.html'}.  Numbers: {json_path}.")
+
+
+@app.command()
+def prune(
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/RECIPE]")] = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Train the dense model of a recipe, prune it, retrain it.  A second call goes on where the first stopped."""
+    with _needs_torch("retrim prune"):
+        from retrim.recipe import job
+        from retrim.recipe.schema import read
+    recipe = read(recipe_path)
+    folder = Path("runs") / recipe_path.stem if out is None else out
+    _folder(folder)
+    with _resumable(), _progress() as progress:
+        result = job.prune(recipe, folder, progress)
+    if json_path is not None:
+        write_json(json_path, result)
+    console.print(_weights(result["weights"]))
+    say(
+        f"Next-token accuracy {result['accuracy']:.2%} (dense {result['dense_accuracy']:.2%}), perplexity "
+        f"{result['perplexity']:.2f}.  Pack it: retrim pack {folder}"
+    )
+
+
+@app.command()
+def pack(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished `retrim prune`.")],
+    artifact: Annotated[
+        Path | None, typer.Argument(metavar="ARTIFACT", help="[default: RUN/model.safetensors]")
+    ] = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Rewrite a pruned model into the layout that the kernels read: one .safetensors file."""
+    with _needs_torch("retrim pack"):
+        from retrim.recipe import job
+    target = run / "model.safetensors" if artifact is None else artifact
+    result = job.pack(run, target)
+    if json_path is not None:
+        write_json(json_path, result)
+    say(
+        f"{target}: {result['bytes']:,} bytes, {result['parameters']:,} parameters, density {result['density']:.3f}"
+    )
+
+
+@app.command()
+def inspect(
+    artifact: ArtifactArgument,
+    json_path: JsonOption = None,
+) -> None:
+    """Show what an artifact holds, after checking all of it."""
+    from retrim.artifact import load
+
+    found = load(artifact)
+    entries = found.layers()
+    if json_path is not None:
+        write_json(
+            json_path,
+            {
+                "architecture": found.architecture,
+                "config": dict(found.config),
+                "parameters": found.parameters,
+                "density": found.density,
+                "bytes": artifact.stat().st_size,
+                "layers": entries,
+                "metrics": dict(found.metrics),
+                "provenance": dict(found.provenance),
+            },
+        )
+    say(
+        f"{found.architecture}: {found.parameters:,} parameters, {artifact.stat().st_size:,} bytes, "
+        f"{len(found.weights)} packed and {len(found.tensors)} dense tensors"
+    )
+    if entries:
+        console.print(_layers(entries))
+    for key, value in found.metrics.items():
+        say(f"{key}: {value}")
+
+
+@app.command("eval")
+def eval_(
+    artifact: ArtifactArgument,
+    corpus: CorpusOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Score a packed language model on held-out text: perplexity and next-token accuracy."""
+    with _needs_torch("retrim eval"):
+        from retrim.recipe import job
+    result = job.evaluate(artifact, corpus)
+    if json_path is not None:
+        write_json(json_path, result)
+    say(
+        f"perplexity {result['perplexity']:.3f}, next-token accuracy {result['accuracy']:.2%} on "
+        f"{result['tokens']:,} held-out tokens of {result['corpus']}"
+    )
+
+
+@app.command()
+def bench(
+    artifact: ArtifactArgument,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of the timed input.")] = 128,
+    threads: ThreadsOption = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="About how long to measure.")] = 10.0,
+    json_path: JsonOption = None,
+    html: HtmlOption = None,
+) -> None:
+    """Time a packed model against its dense twin in PyTorch, interleaved."""
+    with _needs_torch("retrim bench"):
+        from retrim.recipe import job
+    from retrim.report import write
+
+    result = job.bench(artifact, tokens=tokens, threads=threads, seconds=seconds)
+    if json_path is not None:
+        write_json(json_path, result)
+    if html is not None:
+        write(html, result)
+    _show_results(result, threads)
+
+
+def main() -> None:
+    """Entry point: errors of ours in one line, exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except Interrupted as error:
+        _fail(str(error), 130)
+    except RetrimError as error:
+        _fail(str(error), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(sentence: str, status: int) -> None:
+    print("retrim: " + " ".join(sentence.split()), file=sys.stderr)  # noqa: T201 - the command line speaks
+    sys.exit(status)
+
+
+def write_json(path: Path, result: Mapping[str, Any]) -> None:
+    """Write beside, then rename.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ConfigError(
+            f"result {str(path)!r} cannot be written: {error.strerror or error}; free some space or choose "
+            "another folder"
+        ) from error
+
+
+def _folder(path: Path) -> None:
+    """Make a folder, and see that it can be written to before hours of work go into it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"folder {str(path)!r} must be one that can be written to: {error.strerror or error}; choose another "
+            "with --out"
+        ) from error
+
+
+@contextmanager
+def _needs_torch(command: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtraError(f"{command} needs torch: pip install 'retrim[torch]'") from None
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Say how to resume, however training was interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on from the last checkpoint") from None
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A bar for each stage of training; the stages come as they begin."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(name: str, step: int, steps: int, loss: float) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=steps, loss=loss)
+            bars.update(tasks[name], completed=step, loss=loss)
+
+        yield report
+
+
+def say(text: str) -> None:
+    """Print a sentence; the terminal, not we, breaks its lines."""
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _show_results(result: Mapping[str, Any], threads: int) -> None:
+    host = result["host"]
+    console.print()
+    console.print(_results(result["rows"]))
+    console.print()
+    say(f"{host['cpu']}, {host['isa_selected']} kernels, {result['seconds']:.0f} s in all.")
+    say(_speed_words(result["rows"], threads))
+
+
+def _results(rows: list[dict[str, Any]]) -> Table:
+    """The comparison, narrow enough for a terminal of 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in ("method", "kept", "weights", "MB", "perpl.", "acc. %"):
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name != "method")
+    for name in ("dense ms", "packed ms", "model", "linears"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        accuracy = row.get("accuracy")
+        table.add_row(
+            row["method"],
+            f"{row['density']:.3f}",
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['bytes'] / 1e6:.1f}",
+            _shown(row.get("perplexity"), ".2f"),
+            _shown(None if accuracy is None else 100 * accuracy, ".2f"),
+            _shown(row.get("ms_dense"), ".2f"),
+            _shown(row.get("ms_packed"), ".2f"),
+            _shown(row.get("speedup"), ".2f", "×"),
+            _shown(row.get("speedup_linears"), ".2f", "×"),
+        )
+    return table
+
+
+def _speed_words(rows: list[dict[str, Any]], threads: int) -> str:
+    """What the speeds in the table are, and what they could be at most."""
+    timed = [row for row in rows if row.get("amdahl") is not None]
+    bounds = ", ".join(f"{row['amdahl']:.0%} at density {row['density']:.2f}" for row in timed)
+    return (
+        f"Speed-ups: packed over PyTorch dense, fp32, {threads} thread{'s' if threads > 1 else ''}, interleaved, "
+        f"medians.  Of what Amdahl's law allows, the whole model reaches {bounds}."
+    )
+
+
+def _shown(value: float | None, form: str, unit: str = "") -> str:
+    return "–" if value is None else f"{value:{form}}{unit}"
+
+
+def _layers(entries: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in ("weight", "shape", "structure", "density", "bytes"):
+        table.add_column(name, justify="left" if name in ("weight", "structure") else "right")
+    for entry in entries:
+        table.add_row(
+            entry["name"],
+            " × ".join(map(str, entry["shape"])),
+            structure_words(entry["structure"]),
+            f"{entry['density']:.3f}",
+            f"{entry['bytes']:,}",
+        )
+    return table
+
+
+def structure_words(spec: Mapping[str, Any]) -> str:
+    """A structure as people write it: ``BlockColumns(rows=32, budget=balanced)``."""
+    inner = ", ".join(
+        f"{key}={structure_words(value) if isinstance(value, Mapping) else value}"
+        for key, value in spec.items()
+        if key != "type"
+    )
+    return f"{spec.get('type')}({inner})"
+
+
+def _weights(hardened: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in ("weight", "density", "norm pruned away"):
+        table.add_column(name, justify="left" if name == "weight" else "right")
+    for entry in hardened:
+        table.add_row(entry["name"], f"{entry['density']:.3f}", f"{entry['lost']:.1%}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""The main job end to end: a Transformer trained, pruned, packed, scored and timed.
+
+One dense model is trained; branches of equal extra steps then go on dense, with
+reweighted group lasso, and with one-shot magnitude pruning.  Accuracy and speed
+of a row are those of one and the same artifact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retrim.artifact import load, save
+from retrim.recipe.run import Progress, Run, Trained, use_all_cores
+from retrim.recipe.schema import (
+    CorpusPart,
+    GroupLassoPart,
+    MagnitudePart,
+    ModelPart,
+    PrunePart,
+    RulePart,
+    TrainPart,
+)
+from retrim.runtime.host import describe
+from retrim.structures import BlockColumns
+from retrim.torch.latency import measure, time_dense
+from retrim.zoo.evaluation import evaluate
+from retrim.zoo.models import load_dense, load_packed
+
+TOKENS = 128
+ROWS = 32
+SCORED_TOKENS = 40_000
+GROUP_LASSO = "reweighted group lasso"
+ONE_SHOT = "one-shot magnitude"
+WEIGHTS = ("blocks.*.attention.*.weight", "blocks.*.ffn.*.weight")
+DENSITIES = (1 / 2, 1 / 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Steps of the demo.
+
+    Parameters
+    ----------
+    dense : int
+        Steps of the dense model.
+    branch : int
+        Steps of every branch after it.
+    harden_at : int
+        Steps of group lasso before the hard projection.
+    """
+
+    dense: int = 550
+    branch: int = 160
+    harden_at: int = 80
+
+
+Say = Callable[[str], None]
+
+
+def run(
+    folder: Path,
+    *,
+    corpus: Path | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    budget: Budget = Budget(),
+    progress: Progress | None = None,
+    say: Say = lambda text: None,
+) -> dict[str, Any]:
+    """Train, prune, pack, score and time; go on from what `folder` already holds.
+
+    Parameters
+    ----------
+    folder : Path
+        Checkpoints and artifacts.
+    corpus : Path, optional
+        Text; without it the standard library's sources.
+    threads : int, default 1
+        Of the timed runs; training uses all cores.
+    progress, say : callable, optional
+        Told of steps and of stages.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: ``kind``, ``host``, ``seconds``, ``settings``, ``corpus``,
+        ``rows``, ``layers``, ``curves``.
+    """
+    began = time.monotonic()
+    use_all_cores()
+    base = TrainPart(steps=budget.dense)
+    work = Run(
+        folder,
+        model=ModelPart(),
+        corpus=CorpusPart(path=corpus),
+        base=base,
+        seed=seed,
+        progress=progress,
+    )
+    about = work.about_corpus()
+    say(f"corpus: {about['source']}, {about['train_tokens']:,} tokens to train on")
+    result: dict[str, Any] = {
+        "kind": "demo",
+        "host": describe(),
+        "settings": _settings(work, budget, threads),
+        "corpus": about,
+        "rows": [],
+        "layers": [],
+        "curves": {},
+    }
+    stage = TrainPart(steps=budget.branch, rate=base.rate / 2)
+    trained = [("dense", 1.0, work.continued(stage))]
+    for density in DENSITIES:
+        for method in (GROUP_LASSO, ONE_SHOT):
+            part = branch(method, density, stage, budget.harden_at)
+            name = f"{method} 1/{round(1 / density)}"
+            trained.append((method, density, work.pruned(part, name)))
+    for method, density, branch_ in trained:
+        label = method if method == "dense" else f"{method} 1/{round(1 / density)}"
+        say(f"packing, scoring and timing {label}")
+        _record(result, work, branch_, method, label, threads)
+    result["curves"]["dense, before branching"] = _curve(work.dense)
+    result["seconds"] = time.monotonic() - began
+    return result
+
+
+def branch(method: str, density: float, stage: TrainPart, harden_at: int) -> PrunePart:
+    """A branch of the comparison."""
+    shot = method == ONE_SHOT
+    return PrunePart(
+        **stage.model_dump(),
+        harden_at=0 if shot else harden_at,
+        pruner=MagnitudePart(type="Magnitude")
+        if shot
+        else GroupLassoPart(type="ReweightedGroupLasso", refresh_every=max(1, harden_at // 8)),
+        plan=tuple(
+            RulePart(weights=weights, structure=BlockColumns(ROWS), density=density) for weights in WEIGHTS
+        ),
+    )
+
+
+def _record(
+    result: dict[str, Any], work: Run, trained: Trained, method: str, label: str, threads: int
+) -> None:
+    """Pack one branch, and add its row, layers and curve to the result."""
+    path = work.folder / f"{label.replace(' ', '-').replace('/', '-')}.safetensors"
+    size = save(path, work.artifact(trained, {}, {"method": method}))
+    artifact = load(path)
+    dense = load_dense(artifact)
+    packed = load_packed(artifact) if artifact.weights else dense
+    score = evaluate(packed, work.tokens.held_out, work.model.context, most=SCORED_TOKENS)
+    inputs = torch.from_numpy(work.tokens.held_out[:TOKENS].astype("int64"))[None]
+    row: dict[str, Any] = {
+        "method": method,
+        "density": artifact.density,
+        "parameters": artifact.parameters,
+        "bytes": size,
+        "perplexity": score.perplexity,
+        "accuracy": score.accuracy,
+        "ms_packed": None,
+        "speedup": None,
+        "speedup_linears": None,
+    }
+    if artifact.weights:
+        row |= measure(dense, packed, inputs, threads=threads).row()
+        result["layers"] += [{"row": label, **layer} for layer in artifact.layers()]
+    else:
+        row |= {"ms_dense": time_dense(dense, inputs, threads=threads)}
+    result["rows"].append(row)
+    result["curves"][label] = _curve(trained)
+
+
+def _curve(trained: Trained) -> dict[str, list[Any]]:
+    history = trained.history
+    return {"step": history.step, "loss": history.loss, "penalty": history.penalty}
+
+
+def _settings(work: Run, budget: Budget, threads: int) -> dict[str, Any]:
+    return {
+        "model": work.model.model_dump(),
+        "structure": f"block columns of {ROWS} rows, balanced",
+        "dense steps": budget.dense,
+        "branch steps": budget.branch,
+        "hardened after": budget.harden_at,
+        "batch": work.base.batch,
+        "timed tokens": TOKENS,
+        "threads": threads,
+        "seed": work.seed,
+    }

@@ -1,0 +1,239 @@
+"""Recipes: everything that decides a compressed model, as TOML and as frozen objects.
+
+A recipe is read once, checked whole, and refused for any key it does not know.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from retrim.errors import ConfigError, RetrimError
+from retrim.structures import Density, Structure, from_dict
+from retrim.structures.densities import check_density
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ModelPart(_Part):
+    """Sizes of the language model (`retrim.zoo.lm.LMConfig`)."""
+
+    vocabulary: int = Field(default=2048, ge=300, le=65536)
+    width: int = Field(default=256, ge=1)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    context: int = Field(default=128, ge=2)
+    expansion: int = Field(default=4, ge=1)
+
+
+class CorpusPart(_Part):
+    """Text to train on and to hold out; without a path, the standard library's sources."""
+
+    path: Path | None = None
+
+
+class TrainPart(_Part):
+    """How long and how fast to train (`retrim.zoo.training.Schedule`)."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(default=8, ge=1)
+    rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    warmup: int = Field(default=50, ge=0)
+    floor: float = Field(default=0.05, ge=0, le=1)
+    decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    clip: float = Field(default=1.0, gt=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class RulePart(_Part):
+    """One rule of the plan (`retrim.prune.Rule`)."""
+
+    weights: str = Field(min_length=1)
+    structure: Structure
+    density: Density
+
+    @field_validator("structure", mode="before")
+    @classmethod
+    def _read_structure(cls, value: Any) -> Any:
+        return value if isinstance(value, Structure) else _valued(from_dict, value)
+
+    @field_validator("density", mode="before")
+    @classmethod
+    def _read_density(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return tuple(_valued(check_density, part) for part in value)
+        return _valued(check_density, value)
+
+
+class SchedulePart(_Part):
+    """Cubic gradual schedule (`retrim.prune.CubicSchedule`)."""
+
+    begin: int = Field(default=0, ge=0)
+    end: int = Field(ge=1)
+    every: int = Field(default=10, ge=1)
+
+
+class MagnitudePart(_Part):
+    """`retrim.prune.Magnitude`."""
+
+    type: Literal["Magnitude"]
+    schedule: SchedulePart | None = None
+
+
+class GroupLassoPart(_Part):
+    """`retrim.prune.ReweightedGroupLasso`."""
+
+    type: Literal["ReweightedGroupLasso"]
+    strength: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    fraction: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    epsilon: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    refresh_every: int = Field(default=100, ge=1)
+
+
+PrunerPart = Annotated[MagnitudePart | GroupLassoPart, Field(discriminator="type")]
+
+
+class DistilPart(_Part):
+    """Distillation from the dense teacher (`retrim.torch.Distillation`)."""
+
+    logits: float = Field(default=0.5, ge=0, le=1)
+    temperature: float = Field(default=2.0, gt=0)
+    hidden: float = Field(default=0.0, ge=0)
+
+
+class PrunePart(TrainPart):
+    """Training with the pruner, the hard projection, masked retraining."""
+
+    harden_at: int = Field(ge=0)
+    """Steps before the hard projection, at most `steps`; 0: prune at once, then retrain."""
+    pruner: PrunerPart
+    plan: tuple[RulePart, ...] = Field(min_length=1)
+    distil: DistilPart | None = None
+
+
+class Recipe(_Part):
+    """A model, what it is trained on, and how it is compressed.
+
+    Parameters
+    ----------
+    version : 1
+    seed : int
+        Of initial weights and of batches.
+    model, corpus, train
+        The dense model.
+    prune
+        How it is compressed.
+    """
+
+    version: Literal[1]
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    model: ModelPart = ModelPart()
+    corpus: CorpusPart = CorpusPart()
+    train: TrainPart
+    prune: PrunePart
+
+    @field_validator("prune")
+    @classmethod
+    def _check_harden(cls, value: PrunePart) -> PrunePart:
+        if value.harden_at > value.steps:
+            raise ValueError(f"harden_at must be at most the {value.steps} steps, not {value.harden_at}")
+        return value
+
+
+def _valued(read: Any, value: Any) -> Any:
+    """Run `read`; its sentence becomes pydantic's."""
+    try:
+        return read(value)
+    except RetrimError as error:
+        raise ValueError(str(error)) from None
+
+
+def read(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or no TOML, or says something it must not say:
+        where, and what to write instead.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"recipe {str(path)!r} must be a file that can be read: {error.strerror or error}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {str(path)!r} must be TOML: {error}") from None
+    return parse(table, str(path))
+
+
+def parse(table: dict[str, Any], name: str) -> Recipe:
+    """Check a recipe that was read from TOML; `name` is for messages."""
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(f"recipe {name!r}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint, in our words."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("Magnitude", "ReweightedGroupLasso"))
+    value, context = first["input"], first.get("ctx", {})
+    match first["type"]:
+        case "extra_forbidden":
+            parent, _, key = where.rpartition(".")
+            known = _known(parent)
+            return f"{parent or 'a recipe'} must have no key {key!r}: its keys are {', '.join(known)}"
+        case "missing":
+            return f"{where} must be given"
+        case "value_error":
+            return f"{where}: {context['error']}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"{where}.type must be one of Magnitude, ReweightedGroupLasso, not {_tag(value)!r}"
+        case "literal_error":
+            return f"{where} must be {context['expected']}, not {value!r}"
+        case "finite_number":
+            return f"{where} must be a finite number, not {value}"
+        case _:
+            said = first["msg"].removeprefix("Input should be ")
+            shown = (
+                value if isinstance(value, str | int | float) and not _nan(value) else type(value).__name__
+            )
+            return f"{where} must be {said}, not {shown!r}"
+
+
+def _nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _tag(value: Any) -> Any:
+    return value.get("type") if isinstance(value, dict) else value
+
+
+_PARTS: dict[str, type[_Part]] = {
+    "": Recipe,
+    "model": ModelPart,
+    "corpus": CorpusPart,
+    "train": TrainPart,
+    "prune": PrunePart,
+    "prune.distil": DistilPart,
+    "prune.pruner.schedule": SchedulePart,
+}
+
+
+def _known(parent: str) -> list[str]:
+    if parent == "prune.pruner":
+        found = GroupLassoPart.model_fields | MagnitudePart.model_fields
+        return sorted(found)
+    if parent.startswith("prune.plan."):
+        return sorted(RulePart.model_fields)
+    part = _PARTS.get(parent)
+    return sorted(part.model_fields) if part is not None else []

@@ -1,0 +1,139 @@
+"""The document: the sections of a result put into one HTML page, and the page into a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from retrim.errors import ConfigError
+from retrim.report import accuracy, circumstances, curves, density_map, latency, quantity, summary
+from retrim.report.markup import Markup, element, join
+from retrim.report.series import Palette
+from retrim.report.stylesheet import STYLE
+
+# The browser itself refuses whatever would leave the page.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def page(result: Mapping[str, Any], *, title: str) -> str:
+    """The result of a demo or a benchmark as one HTML page.
+
+    The page depends on the result and the title alone: no date, no random name.
+
+    Parameters
+    ----------
+    result : Mapping
+        Ready for JSON: ``kind``, ``host``, ``seconds``, ``settings``, ``rows``, ``layers``,
+        ``curves``, ``corpus``.  A part that is missing, None or empty is left out of the page,
+        and so is a number that is None or not finite.
+    title : str
+        Heading of the page.
+
+    Returns
+    -------
+    str
+        A whole HTML document without script, network access or other files.
+
+    Raises
+    ------
+    ConfigError
+        A training curve has another number of values than of steps.
+    """
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        Markup(f"<style>{STYLE}</style>"),
+    )
+    main = element("main", _header(result, title), "\n", *_sections(result))
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
+
+
+def write(path: str | os.PathLike[str], result: Mapping[str, Any]) -> None:
+    """Write the page of a result: beside the file first, then renamed, so that no half page is ever there.
+
+    Parameters
+    ----------
+    path : path-like
+        The HTML file; its folder must exist.
+    result : Mapping
+        As for `page`.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be written.
+    """
+    target = Path(path)
+    content = page(result, title=f"retrim {result.get('kind') or 'result'}").encode()
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, target)
+    except OSError as error:
+        _discard(beside)
+        raise ConfigError(
+            f"report {str(target)!r} cannot be written: {error.strerror or error}; free some space or choose "
+            "another folder"
+        ) from error
+    except BaseException:
+        _discard(beside)
+        raise
+
+
+def _discard(beside: Path) -> None:
+    with suppress(OSError):  # the folder is what could not be written to: the first error is the one to report
+        beside.unlink(missing_ok=True)
+
+
+def _header(result: Mapping[str, Any], title: str) -> Markup:
+    host = result.get("host") or {}
+    facts = [
+        str(host["cpu"]) if host.get("cpu") else None,
+        f"{host['isa_selected']} kernels" if host.get("isa_selected") else None,
+        quantity.duration(result.get("seconds"))
+        if quantity.finite(result.get("seconds")) is not None
+        else None,
+    ]
+    line = " · ".join(fact for fact in facts if fact)
+    return element("header", element("h1", title), element("p", line) if line else None)
+
+
+def _sections(result: Mapping[str, Any]) -> list[Markup]:
+    rows, layers = result.get("rows") or [], result.get("layers") or []
+    trained = result.get("curves") or {}
+    palette = Palette(str(row.get("method", "")) for row in rows)
+    curve = curves.chart(trained, palette)
+    found: list[tuple[str, str, Markup | None]] = [
+        ("In short", "", summary.headline(rows)),
+        ("Results", "", summary.results(rows)),
+        (
+            "Accuracy against density",
+            "The dashed line is the dense model.",
+            accuracy.chart(rows, palette),
+        ),
+        ("Latency", "Milliseconds for the whole model. Shorter is better.", latency.chart(rows)),
+        ("Density, layer by layer", "What was kept of each packed weight.", density_map.section(layers)),
+        ("Training", "After each name, the smoothed loss at the last step.", curve),
+        (
+            "How to read this page",
+            "",
+            circumstances.guide(rows, layers=bool(layers), curves=curve is not None),
+        ),
+        ("Machine", "", circumstances.machine(result.get("host") or {})),
+        ("Text", "", circumstances.corpus(result.get("corpus") or {})),
+        ("Settings", "", circumstances.settings(result.get("settings") or {})),
+    ]
+    return [_section(name, lead, body) for name, lead, body in found if body is not None]
+
+
+def _section(name: str, lead: str, body: Markup) -> Markup:
+    identity = name.lower().replace(",", "").replace(" ", "-")
+    parts = [element("h2", name, id=identity), *([element("p", lead, class_="lead")] if lead else []), body]
+    return join([element("section", join(parts, "\n"), aria_labelledby=identity), Markup("\n")])

@@ -1,0 +1,69 @@
+"""Series: which colour and stroke a method has, the same in every chart of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from retrim.report import quantity
+from retrim.report.markup import Markup, element
+
+DENSE = "dense"
+_COLOURS = 6
+_STROKES = ("", " dashed", " dotted")
+
+
+def title(row: Mapping[str, Any]) -> str:
+    """What a row is called in charts: the method, and its density where that is not 1."""
+    method, fraction = str(row.get("method", "")), quantity.density(row.get("density"))
+    return method if method == DENSE or fraction in ("1", quantity.ABSENT) else f"{method} {fraction}"
+
+
+class Palette:
+    """Colour classes by method, in the order in which methods first appear; dense is neutral.
+
+    Parameters
+    ----------
+    methods : iterable of str
+        Methods of the table's rows, repeats allowed.
+    """
+
+    def __init__(self, methods: Iterable[str]) -> None:
+        self._index: dict[str, int] = {}
+        for method in methods:
+            self._add(method)
+
+    def _add(self, method: str) -> None:
+        if method != DENSE and method not in self._index:
+            self._index[method] = len(self._index) % _COLOURS
+
+    def colour(self, method: str) -> str:
+        """Class of a method."""
+        self._add(method)
+        return "dense" if method == DENSE else f"s{self._index[method]}"
+
+    def branches(self, names: Iterable[str]) -> dict[str, str]:
+        """Classes of training branches: the colour of the method a name begins with, and a stroke of its own."""
+        classes: dict[str, str] = {}
+        used: dict[str, int] = {}
+        for name in names:
+            known = [m for m in (DENSE, *self._index) if m and name.startswith(m)]
+            colour = self.colour(max(known, key=len) if known else name)
+            turn = used.get(colour, 0)
+            used[colour] = turn + 1
+            classes[name] = colour + _STROKES[turn % len(_STROKES)]
+        return classes
+
+
+def legend(entries: Iterable[tuple[str, str, str]]) -> Markup:
+    """Names with a sample of their mark: (class, mark, name), the mark ``line``, ``dot`` or ``bar``."""
+    items = []
+    for class_, mark, name in entries:
+        sample = {
+            "line": element("line", x1=1, x2=23, y1=6, y2=6, class_="curve"),
+            "dot": element("circle", cx=12, cy=6, r=5, class_="dot"),
+            "bar": element("rect", x=5, y=0, width=14, height=12, rx=3, class_="bar"),
+        }[mark]
+        drawing = element("svg", sample, class_=class_, viewBox="0 0 24 12", aria_hidden="true")
+        items.append(element("li", drawing, name))
+    return element("ul", *items, class_="legend")
