@@ -1,0 +1,1 @@
+"""Atomic data out of xraylib, tables kept on disk, and published reference values."""

@@ -1,0 +1,1 @@
+"""History loops: emit a photon, follow it and what it sets free, score."""

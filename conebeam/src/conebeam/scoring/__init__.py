@@ -1,0 +1,1 @@
+"""Scorers: compiled functions for the transport loop, tables that they read."""

@@ -1,0 +1,1 @@
+"""Sources: spectra and where photons start, in the form kernels read."""

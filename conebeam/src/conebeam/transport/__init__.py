@@ -1,0 +1,1 @@
+"""Transport of photons: random numbers, samplers, tables, history loops."""

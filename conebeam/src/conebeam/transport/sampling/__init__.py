@@ -1,0 +1,1 @@
+"""Samplers: one process a file, compiled, pure, cited."""
