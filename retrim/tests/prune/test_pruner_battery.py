@@ -320,7 +320,7 @@ def test_weights_that_are_not_finite_are_refused(
 
 
 def test_a_state_of_another_pruner_is_refused(make: Callable[[], Pruner], structure: Structure) -> None:
-    model, pruner = prepared(make, structure)
+    _, pruner = prepared(make, structure)
     here = type(pruner).__name__
     other: Pruner = Magnitude() if here != "Magnitude" else ReweightedGroupLasso()
     other.prepare(model, whole(structure))
@@ -336,7 +336,7 @@ def test_a_state_of_another_pruner_is_refused(make: Callable[[], Pruner], struct
 def test_a_state_of_another_plan_is_refused(
     make: Callable[[], Pruner], structure: Structure, hardened: bool
 ) -> None:
-    model, pruner = prepared(make, structure)
+    _model, pruner = prepared(make, structure)
     shape, density = "(16, 32)", whole(structure).rules[0].density
     ours = f"{structure} of shape {shape} at density {density}"
 

@@ -1,0 +1,251 @@
+"""Reweighted group lasso against its equations, in float64."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from retrim.errors import ConfigError, WeightError
+from retrim.prune import Plan, ReweightedGroupLasso, Rule
+from retrim.structures import BlockColumns, Channels, Density, Elements, Filters, Mask, Structure, Support
+
+
+@dataclass(frozen=True)
+class Flat(Structure):
+    """Rows that are constant: a form that is no union of groups."""
+
+    def check(self, shape: tuple[int, int]) -> None:
+        pass
+
+    def reached(self, shape: tuple[int, int], density: Density) -> float:
+        return 1 / shape[1]
+
+    def project(self, matrix: Any, density: Density) -> tuple[Any, Support]:
+        mean = matrix.mean(1, keepdim=True).expand_as(matrix)
+        return mean, Mask(torch.ones_like(matrix, dtype=torch.bool))
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4)).double()
+
+
+def plan(structure: Structure, density: Density = 0.5) -> Plan:
+    return Plan([Rule(weights="*.weight", structure=structure, density=density)])
+
+
+def draw_gradients(model: nn.Module, seed: int) -> list[torch.Tensor]:
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+
+def matrices(model: nn.Sequential) -> list[torch.Tensor]:
+    return [layer.weight.detach().clone() for layer in model]
+
+
+def block_norms(weight: torch.Tensor, rows: int = 4) -> torch.Tensor:
+    """Norm of every column of every block of rows, from the definition."""
+    blocks = (weight[top : top + rows] for top in range(0, len(weight), rows))
+    return torch.stack(
+        [torch.sqrt((block[:, i] ** 2).sum()) for block in blocks for i in range(block.shape[1])]
+    )
+
+
+def gamma_of(weight: torch.Tensor, epsilon: float = 1e-3) -> torch.Tensor:
+    """gamma_g = 1 / (||W_g|| + epsilon), arXiv 2009.08065."""
+    return 1 / (block_norms(weight) + epsilon)
+
+
+def added(model: nn.Sequential, pruner: ReweightedGroupLasso, seed: int = 1) -> list[torch.Tensor]:
+    """What the pruner adds to the gradients of the two weights."""
+    before = draw_gradients(model, seed)
+    pruner.add_gradient_()
+    after = [parameter.grad for parameter in model.parameters()]
+    assert torch.equal(before[1], after[1])  # type: ignore[arg-type]  # biases are left alone
+    return [after[i] - before[i] for i in (0, 2)]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 0.5])
+def test_penalty_and_gradient_are_the_equation(epsilon: float) -> None:
+    model, pruner = network(), ReweightedGroupLasso(strength=0.3, epsilon=epsilon)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    trained = matrices(model)
+    with torch.no_grad():  # gamma stays that of the trained weights while they move
+        for layer in model:
+            layer.weight.mul_(1.5).add_(0.1)
+    leaves = [layer.weight.detach().clone().requires_grad_() for layer in model]
+    penalty = 0.3 * sum(
+        (gamma_of(was, epsilon) * block_norms(now)).sum() for was, now in zip(trained, leaves, strict=True)
+    )
+    expected = torch.autograd.grad(penalty, leaves)
+    for got, wanted in zip(added(model, pruner), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
+    assert pruner.penalty() == pytest.approx(float(penalty.detach()), rel=1e-12)
+
+
+@pytest.mark.parametrize("structure", [Elements(), Filters(), Channels()], ids=repr)
+def test_other_groups(structure: Structure) -> None:
+    axis = {"Elements()": (), "Filters()": (1,), "Channels()": (0,)}[repr(structure)]
+    model, pruner = network(), ReweightedGroupLasso(strength=2.0)
+    pruner.prepare(model, plan(structure))
+    for weight, got in zip(matrices(model), added(model, pruner), strict=True):
+        norm = weight.abs() if not axis else torch.linalg.vector_norm(weight, dim=axis, keepdim=True)
+        torch.testing.assert_close(got, 2.0 * weight / norm / (norm + 1e-3))
+
+
+def test_a_form_without_groups_is_drawn_to_its_projection() -> None:
+    """The penalty is then gamma ||W - proj W||, gamma = 1 / (||W - proj W|| + epsilon)."""
+    model, pruner = network(), ReweightedGroupLasso(strength=0.7)
+    pruner.prepare(model, plan(Flat()))
+    penalty = 0.0
+    for weight, got in zip(matrices(model), added(model, pruner), strict=True):
+        away = weight - weight.mean(1, keepdim=True)
+        gamma = 1 / (away.norm() + 1e-3)
+        torch.testing.assert_close(got, 0.7 * gamma * away / away.norm())
+        penalty += 0.7 * float(gamma * away.norm())
+    assert pruner.penalty() == pytest.approx(penalty)
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.fill_(2.0)
+    assert all(torch.equal(got, torch.zeros_like(got)) for got in added_again(model, pruner))
+
+
+def added_again(model: nn.Sequential, pruner: ReweightedGroupLasso) -> list[torch.Tensor]:
+    pruner.step()
+    return added(model, pruner)
+
+
+def test_a_group_that_is_zero_is_not_pulled() -> None:
+    model, pruner = network(), ReweightedGroupLasso(strength=1.0)
+    with torch.no_grad():
+        model[0].weight[:4, 2] = 0
+    pruner.prepare(model, plan(BlockColumns(4)))
+    first, _ = added(model, pruner)
+    assert torch.equal(first[:4, 2], torch.zeros(4, dtype=torch.float64))
+    assert torch.isfinite(first).all()
+
+
+def test_gamma_is_refreshed_on_schedule() -> None:
+    model, pruner = network(), ReweightedGroupLasso(strength=1.0, refresh_every=3)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    seen = gamma_of(matrices(model)[0])
+    for step in range(1, 10):
+        pruner.add_gradient_()
+        with torch.no_grad():
+            model[0].weight.mul_(0.9)
+        pruner.step()
+        if step % 3 == 0:
+            seen = gamma_of(matrices(model)[0])
+        torch.testing.assert_close(pruner.state_dict()["gamma"]["0.weight"], seen)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_the_gradient_is_matched_to_that_of_the_loss(fraction: float) -> None:
+    model, pruner = network(), ReweightedGroupLasso(fraction=fraction, refresh_every=4)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    assert pruner.penalty() == 0  # lambda is not known yet
+
+    def norm(parts: list[torch.Tensor]) -> float:
+        return math.sqrt(sum(float((part**2).sum()) for part in parts))
+
+    strengths, losses = [], []
+    for step in range(12):
+        draw_gradients(model, step)
+        losses.append(norm([layer.weight.grad for layer in model]))
+        pulls = added(model, pruner, step)
+        strengths.append(pruner.state_dict()["lambda"])
+        if step == 0:
+            assert norm(pulls) == pytest.approx(fraction * losses[0], rel=1e-12)
+        if step in (4, 8):  # the first step after a refresh: root mean square over the four before
+            smooth = math.sqrt(sum(loss**2 for loss in losses[step - 4 : step]) / 4)
+            assert norm(pulls) == pytest.approx(fraction * smooth, rel=1e-12)
+        pruner.step()
+    assert len(set(strengths)) == 3  # set anew at every refresh only
+
+
+def test_a_given_strength_stays() -> None:
+    model, pruner = network(), ReweightedGroupLasso(strength=0.25, refresh_every=1)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    for step in range(3):
+        added(model, pruner, step)
+        pruner.step()
+        assert pruner.state_dict()["lambda"] == 0.25
+
+
+def test_a_gradient_that_overflowed_is_not_matched() -> None:
+    model, pruner = network(), ReweightedGroupLasso()
+    pruner.prepare(model, plan(BlockColumns(4)))
+    draw_gradients(model, 0)
+    model[0].weight.grad[0, 0] = math.inf
+    pruner.add_gradient_()
+    assert pruner.state_dict()["lambda"] is None
+    pruner.step()
+    pulls = added(model, pruner)
+    assert all(torch.isfinite(pull).all() for pull in pulls)
+    assert pruner.state_dict()["lambda"] > 0
+
+
+def test_a_weight_that_the_loss_does_not_reach_is_pulled_all_the_same() -> None:
+    model, pruner = network(), ReweightedGroupLasso(strength=1.0)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    pruner.add_gradient_()
+    norms = block_norms(matrices(model)[0])
+    assert float(model[0].weight.grad.norm()) == pytest.approx(  # type: ignore[union-attr]
+        float((norms / (norms + 1e-3) / norms).norm())
+    )
+
+
+def test_weak_groups_are_pressed_to_zero_and_strong_ones_left() -> None:
+    model = network()
+    with torch.no_grad():
+        for layer in model:
+            layer.weight[:, ::2] *= 0.05
+    pruner = ReweightedGroupLasso(strength=5e-4, refresh_every=10)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    before = block_norms(matrices(model)[0]).reshape(2, 6)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    for _ in range(600):
+        optimizer.zero_grad()
+        pruner.add_gradient_()
+        optimizer.step()
+        pruner.step()
+    after = block_norms(matrices(model)[0]).reshape(2, 6)
+    assert (after[:, ::2] < 0.1 * before[:, ::2]).all()
+    assert (after[:, 1::2] > 0.9 * before[:, 1::2]).all()
+
+
+def test_a_run_that_diverges_is_named_at_the_next_refresh() -> None:
+    model, pruner = network(), ReweightedGroupLasso(strength=1.0, refresh_every=2)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    with torch.no_grad():
+        model[1].weight[0, 0] = math.nan
+    pruner.step()
+    with pytest.raises(WeightError) as caught:
+        pruner.step()
+    assert str(caught.value) == (
+        "1.weight: a weight must be finite to be pruned, but holds NaN or infinity: "
+        "go back to a checkpoint from before training diverged"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"strength": 0.0}, "strength must be a number > 0, not 0.0"),
+        ({"strength": math.nan}, "strength must be a number > 0, not nan"),
+        ({"fraction": -0.1}, "fraction must be a number > 0, not -0.1"),
+        ({"epsilon": math.inf}, "epsilon must be a number > 0, not inf"),
+        ({"refresh_every": 0}, "refresh_every must be a whole number >= 1, not 0"),
+    ],
+)
+def test_settings_out_of_range(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ReweightedGroupLasso(**fields)
+    assert str(caught.value) == sentence
