@@ -207,7 +207,7 @@ def test_weak_groups_are_pressed_to_zero_and_strong_ones_left() -> None:
     with torch.no_grad():
         for layer in model:
             layer.weight[:, ::2] *= 0.05
-    pruner = ReweightedGroupLasso(strength=5e-4, refresh_every=10)
+    pruner = ReweightedGroupLasso(strength=1e-3, refresh_every=10)
     pruner.prepare(model, plan(BlockColumns(4)))
     before = block_norms(matrices(model)[0]).reshape(2, 6)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)

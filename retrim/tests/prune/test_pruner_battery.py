@@ -323,7 +323,7 @@ def test_a_state_of_another_pruner_is_refused(make: Callable[[], Pruner], struct
     _, pruner = prepared(make, structure)
     here = type(pruner).__name__
     other: Pruner = Magnitude() if here != "Magnitude" else ReweightedGroupLasso()
-    other.prepare(model, whole(structure))
+    other.prepare(network(), whole(structure))
     with pytest.raises(CheckpointError) as caught:
         pruner.load_state_dict(other.state_dict())
     assert str(caught.value) == f"the checkpoint must be of {here}, not of {type(other).__name__}"

@@ -130,7 +130,8 @@ class ReweightedGroupLasso(Pruner):
         if groups is None:
             away = matrix - target.structure.project(matrix, target.density)[0]
             distance: torch.Tensor = torch.linalg.vector_norm(away)
-            return away * (gamma / distance.clamp_min(1e-30))
+            pull: torch.Tensor = away * (gamma / distance.clamp_min(1e-30))
+            return pull
         norms: torch.Tensor = groups.norms(matrix)
         # a group at exactly zero has no direction: 0 is in the subdifferential
         scale = torch.where(norms > 0, gamma / norms.clamp_min(1e-30), 0.0)
