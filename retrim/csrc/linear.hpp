@@ -31,8 +31,12 @@ struct Isa {
 // Fastest first; the last one runs anywhere.
 const Isa* isas(int* count);
 
-// The whole layer on `threads` threads; the result does not depend on their number.
+// The whole layer on as many threads as are worth waking, `threads` at most.
 void linear(const Isa&, const Linear&, const float* x, int64_t x_stride, float* y, int64_t y_stride,
             int64_t tokens, int threads);
+
+// The same in `shares` parts, each on a thread; the result does not depend on their number.
+void linear_shared(const Isa&, const Linear&, const float* x, int64_t x_stride, float* y, int64_t y_stride,
+                   int64_t tokens, int shares);
 
 }  // namespace retrim

@@ -1,82 +1,126 @@
 #include "pool.hpp"
 
-#include <unistd.h>
+#include <pthread.h>
 
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
-#include <vector>
 
 namespace retrim {
 namespace {
 
+// Waking a sleeping thread takes some 25 microseconds, as long as a small layer on one thread.  So whoever
+// waits looks for work a while before it sleeps: in a model the next layer comes soon.
+constexpr std::chrono::microseconds kPatience{50};
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+template <typename Ready>
+void wait_awake(const Ready& ready) {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  do {
+    for (int i = 0; i < 32; i++) {
+      if (ready()) return;
+      pause();
+    }
+    std::this_thread::yield();  // to the thread waited for, where both share a core
+  } while (std::chrono::steady_clock::now() < end);
+}
+
 class Pool {
  public:
   void run(int count, const std::function<void(int)>& task) {
-    std::unique_lock<std::mutex> turn(turn_);
-    grow(count - 1);
+    std::lock_guard<std::mutex> turn(turn_);
+    const int helpers = grow(count - 1);
     {
       std::lock_guard<std::mutex> hold(lock_);
       task_ = &task;
-      wanted_ = count - 1;
-      pending_ = count - 1;
+      wanted_ = helpers;
+      pending_ = helpers;
       round_++;
     }
     wake_.notify_all();
     task(0);
+    for (int i = helpers + 1; i < count; i++) task(i);
+    const auto done = [this] { return pending_ == 0; };
+    wait_awake(done);
     std::unique_lock<std::mutex> hold(lock_);
-    done_.wait(hold, [this] { return pending_ == 0; });
-    task_ = nullptr;
+    done_.wait(hold, done);
   }
 
  private:
-  void grow(int workers) {
-    for (int i = int(size_); i < workers; i++, size_++)
-      std::thread([this, i] { work(i); }).detach();
+  // How many threads there are to help, `wanted` at most: the system may refuse more.
+  int grow(int wanted) {
+    try {
+      for (; size_ < wanted; size_++) std::thread([this, i = size_, seen = round_.load()] { work(i, seen); }).detach();
+    } catch (const std::system_error&) {
+      return size_;
+    }
+    return wanted;
   }
 
-  void work(int index) {
-    long seen = 0;
+  void work(int index, long seen) {
+    const auto called = [&] { return round_ != seen; };
     for (;;) {
+      wait_awake(called);
       const std::function<void(int)>* task;
       {
         std::unique_lock<std::mutex> hold(lock_);
-        wake_.wait(hold, [&] { return round_ != seen; });
+        wake_.wait(hold, called);
         seen = round_;
         if (index >= wanted_) continue;
         task = task_;
       }
       (*task)(index + 1);
-      std::lock_guard<std::mutex> hold(lock_);
-      if (--pending_ == 0) done_.notify_one();
+      if (--pending_ == 0) {
+        std::lock_guard<std::mutex> hold(lock_);
+        done_.notify_one();
+      }
     }
   }
 
-  std::mutex turn_, lock_;
+  std::mutex turn_;  // held by the caller whose job runs
+  int size_ = 0;     // threads started
+
+  std::mutex lock_;  // guards the job: the three below change under it
   std::condition_variable wake_, done_;
   const std::function<void(int)>* task_ = nullptr;
-  int wanted_ = 0, pending_ = 0;
-  long round_ = 0;
-  std::size_t size_ = 0;
+  int wanted_ = 0;
+  std::atomic<long> round_{0};    // of jobs given out
+  std::atomic<int> pending_{0};   // helpers that have not finished the job
 };
+
+// Never destroyed: its detached threads may outlive static destructors.
+std::mutex birth;
+Pool* pool = nullptr;
+
+// A forked child has none of its parent's threads: it leaves the parent's pool behind.
+[[maybe_unused]] const int registered = pthread_atfork([] { birth.lock(); }, [] { birth.unlock(); },
+                                                       [] {
+                                                         pool = nullptr;
+                                                         birth.unlock();
+                                                       });
+
+Pool& shared_pool() {
+  std::lock_guard<std::mutex> hold(birth);
+  if (pool == nullptr) pool = new Pool;
+  return *pool;
+}
 
 }  // namespace
 
 void run_parallel(int count, const std::function<void(int)>& task) {
   if (count <= 1) return task(0);
-  static std::mutex birth;
-  static Pool* pool = nullptr;
-  static pid_t owner = 0;
-  {
-    std::lock_guard<std::mutex> hold(birth);
-    // never destroyed: its detached threads may outlive static destructors; a forked child leaves
-    // its parent's pool, whose threads it does not have, behind
-    if (pool == nullptr || owner != getpid()) {
-      pool = new Pool;
-      owner = getpid();
-    }
-  }
-  pool->run(count, task);
+  shared_pool().run(count, task);
 }
 
 }  // namespace retrim

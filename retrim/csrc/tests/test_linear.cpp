@@ -152,13 +152,13 @@ double run_case(const retrim::Isa& isa, int64_t outputs, int64_t inputs, int64_t
   const Expected expected = oracle(layer, x, x_stride, y_stride, tokens);
   std::vector<float> first;
   double worst = 0;
-  for (int threads : {1, 2, 3, 5}) {
+  for (int shares : {1, 2, 3, 5, 16}) {
     std::vector<float> y(size_t(tokens * y_stride), kGuard);
-    retrim::linear(isa, layer.view, x.data(), x_stride, y.data(), y_stride, tokens, threads);
+    retrim::linear_shared(isa, layer.view, x.data(), x_stride, y.data(), y_stride, tokens, shares);
     worst = std::max(worst, worst_of(expected, y));
-    if (threads == 1) first = y;
+    if (shares == 1) first = y;
     if (!y.empty() && std::memcmp(first.data(), y.data(), y.size() * sizeof(float)) != 0) {
-      std::printf("%s: %d threads give other bits than one\n", isa.name, threads);
+      std::printf("%s: %d shares give other bits than one\n", isa.name, shares);
       return INFINITY;
     }
   }
@@ -174,7 +174,7 @@ bool check(const retrim::Isa& isa, int cases, uint64_t seed) {
   double worst = 0;
   int bad = 0;
   for (int i = 0; i < cases; i++) {
-    // every seventh case is large enough for threads to be worth it
+    // every seventh case is large enough for groups of panels
     const bool large = i % 7 == 0;
     const int64_t outputs = 1 + below(large ? 300 : 100), inputs = 1 + below(large ? 300 : 70);
     const int64_t tokens = large ? 20 + below(40) : below(27);

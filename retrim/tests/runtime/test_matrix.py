@@ -58,8 +58,8 @@ def test_it_agrees_with_the_oracle_and_threads_change_no_bit(
 
 @pytest.mark.parametrize("height", [32, 64, 128])
 def test_every_tile_of_tokens_agrees(instruction_set: str, make: Any, height: int) -> None:
-    """Large enough for several threads to be worth it; 32 and more tokens may be shared out too."""
-    case = make(384, 256, density=1 / 3, height=height)
+    """Large enough for several threads to be worth waking from 4 tokens on."""
+    case = make(1024, 512, density=1 / 3, height=height)
     for tokens in (1, *range(2, 14), 24, 25, 32, 101, 128):
         x = case.x(tokens)
         y = case.matrix(x, threads=1)
@@ -69,7 +69,7 @@ def test_every_tile_of_tokens_agrees(instruction_set: str, make: Any, height: in
 
 
 def test_few_panels_and_many_threads_agree(instruction_set: str, make: Any) -> None:
-    for outputs, tokens in ((32, 211), (64, 7), (1024, 3)):
+    for outputs, tokens in ((32, 211), (64, 70), (1024, 3)):
         case = make(outputs, 1500, density=0.9)
         x = case.x(tokens)
         y = case.matrix(x, threads=1)
