@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 from collections.abc import Mapping
@@ -27,22 +28,25 @@ import numpy as np
 from pydantic import ValidationError
 
 from retrim.artifact.layout import ALIGNMENT
-from retrim.artifact.manifest import VERSION, Manifest, PackEntry, TensorEntry, WeightEntry
+from retrim.artifact.manifest import VERSION, Manifest, TensorEntry, WeightEntry
 from retrim.artifact.model import (
     DTYPES,
     Artifact,
     Pack,
     PackedWeight,
     Tensor,
+    check_names,
+    check_tensor,
     check_weight,
     digest,
     raw,
 )
-from retrim.errors import ArtifactError
+from retrim.errors import ArtifactError, ConfigError
 
 _FORMAT = "retrim"
 _TOKENIZER = "tokenizer.json"
 _MOST_HEADER = 100_000_000  # as in safetensors itself
+_MOST_DIMENSIONS = 32
 
 
 def save(path: str | os.PathLike[str], artifact: Artifact) -> int:
@@ -56,11 +60,14 @@ def save(path: str | os.PathLike[str], artifact: Artifact) -> int:
     Raises
     ------
     ArtifactError
-        If a pack does not belong to its weight, or the file cannot be written.
+        If a part does not fit the others, or the file cannot be written.
     """
     target = Path(path)
+    check_names(artifact)
     for name, weight in artifact.weights.items():
         check_weight(name, weight)
+    for name, tensor in artifact.tensors.items():
+        check_tensor(name, tensor)
     manifest, stored = _manifest_of(artifact)
     head = _header(manifest, stored)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
@@ -86,44 +93,40 @@ def save(path: str | os.PathLike[str], artifact: Artifact) -> int:
 
 
 def _discard(beside: Path) -> None:
-    with suppress(
-        OSError
-    ):  # the folder is what could not be written to: the first error is the one to report
+    # the folder may be what could not be written to: the first error is the one to report
+    with suppress(OSError):
         beside.unlink(missing_ok=True)
 
 
 def _manifest_of(artifact: Artifact) -> tuple[Manifest, dict[str, Tensor]]:
     """The manifest, and the tensors in the order in which they are stored."""
     packs: dict[str, Tensor] = {}
-    rest: dict[str, Tensor] = dict(artifact.tensors)
+    rest: dict[str, Tensor] = {}
     weights = {}
     for name, weight in artifact.weights.items():
         entries = []
         for pack in weight.packs:
             own = f"{name}.{pack.precision}.r{pack.rows}"
             packs[own] = Tensor.of(pack.data)
-            entries.append(PackEntry(tensor=own, precision="fp32", rows=pack.rows))
+            entries.append({"tensor": own, "precision": pack.precision, "rows": pack.rows})
         support = None
         if weight.support is not None:
             support = f"{name}.support"
             rest[support] = Tensor.of(np.packbits(weight.support.reshape(-1)))
-        weights[name] = WeightEntry(
-            shape=weight.shape,
-            kind=weight.kind,  # type: ignore[arg-type]  # pydantic checks it
-            structure=dict(weight.structure),
-            density=weight.density,
-            packs=tuple(entries),
-            support=support,
-        )
+        weights[name] = _weight_entry(name, weight, entries, support)
     if artifact.tokenizer is not None:
         rest[_TOKENIZER] = Tensor.of(np.frombuffer(artifact.tokenizer.encode(), np.uint8))
+    for name in ("__metadata__", *packs, *rest):
+        if name in artifact.tensors:
+            raise ArtifactError(
+                f"a tensor must not be named {name!r}, as the file names a part of its own: rename it"
+            )
+    rest |= artifact.tensors
     widest = sorted(rest, key=lambda name: (-DTYPES[rest[name].dtype].itemsize, name))
     stored = packs | {name: rest[name] for name in widest}
-    if len(stored) != len(packs) + len(rest):
-        raise ArtifactError("a tensor must not bear the name of a pack: rename it in the model")
     manifest = Manifest(
         architecture=artifact.architecture,
-        config=dict(artifact.config),
+        config=_plain("config", artifact.config),
         tensors={
             name: TensorEntry(dtype=t.dtype, shape=tuple(t.data.shape), sha256=digest(t.data))
             for name, t in stored.items()
@@ -131,10 +134,43 @@ def _manifest_of(artifact: Artifact) -> tuple[Manifest, dict[str, Tensor]]:
         aliases=dict(artifact.aliases),
         weights=weights,
         tokenizer=None if artifact.tokenizer is None else _TOKENIZER,
-        metrics=dict(artifact.metrics),
-        provenance=dict(artifact.provenance),
+        metrics=_plain("metrics", artifact.metrics),
+        provenance=_plain("provenance", artifact.provenance),
     )
     return manifest, stored
+
+
+def _weight_entry(
+    name: str, weight: PackedWeight, packs: list[dict[str, Any]], support: str | None
+) -> WeightEntry:
+    try:
+        return WeightEntry.model_validate(
+            {
+                "shape": weight.shape,
+                "kind": weight.kind,
+                "structure": _plain(f"{name}: the structure", weight.structure),
+                "density": weight.density,
+                "packs": packs,
+                "support": support,
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ArtifactError(
+            f"{name}: {where} of a packed weight must be otherwise than {first['input']!r}: {first['msg']}"
+        ) from None
+
+
+def _plain(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` as it comes back from the file."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{name} of an artifact must be plain numbers, strings, lists and tables: {error}"
+        ) from None
+    return plain
 
 
 def _header(manifest: Manifest, stored: Mapping[str, Tensor]) -> bytes:
@@ -180,9 +216,11 @@ def load(path: str | os.PathLike[str], *, verify: Literal["full", "header"] = "f
     ------
     ArtifactError
         If the file is missing, truncated, damaged, foreign or newer.
+    ConfigError
+        If `verify` is something else.
     """
     if verify not in ("full", "header"):
-        raise ArtifactError(f"verify must be 'full' or 'header', not {verify!r}")
+        raise ConfigError(f"verify must be 'full' or 'header', not {verify!r}")
     name = repr(os.fspath(path))
     data = _mapped(Path(path), name)
     header, body = _read_header(data, name)
@@ -215,17 +253,25 @@ def _mapped(path: Path, name: str) -> np.ndarray:
 def _read_header(data: np.ndarray, name: str) -> tuple[dict[str, Any], np.ndarray]:
     length = int.from_bytes(data[:8].tobytes(), "little")
     foreign = f"artifact {name} must be a safetensors file, but its header is none: it is damaged or of another kind"
-    if length > _MOST_HEADER:
+    if length > _MOST_HEADER or data[8:9].tobytes() not in (b"{", b""):
         raise ArtifactError(foreign)
     if 8 + length > len(data):
         raise ArtifactError(f"artifact {name} ends within its header: the file is damaged; copy it anew")
     try:
-        header = json.loads(data[8 : 8 + length].tobytes())
+        header = json.loads(data[8 : 8 + length].tobytes(), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise ArtifactError(foreign) from None
     if not isinstance(header, dict):
         raise ArtifactError(foreign)
     return header, data[8 + length :]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys must differ: of two that are alike, readers would take this or that."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _read_manifest(header: dict[str, Any], name: str) -> Manifest:
@@ -244,9 +290,13 @@ def _read_manifest(header: dict[str, Any], name: str) -> Manifest:
     if hashlib.sha256(text.encode()).hexdigest() != metadata.get("manifest_sha256"):
         raise ArtifactError(damaged)
     try:
-        return Manifest.model_validate_json(text)
-    except ValidationError as error:
+        json.loads(text, object_pairs_hook=_once)
+        manifest = Manifest.model_validate_json(text, strict=True)
+    except (ValidationError, ValueError, RecursionError) as error:
         raise ArtifactError(damaged) from error
+    if version != str(manifest.version):
+        raise ArtifactError(damaged)
+    return manifest
 
 
 def _arrays(header: dict[str, Any], body: np.ndarray, manifest: Manifest, name: str) -> dict[str, np.ndarray]:
@@ -260,12 +310,9 @@ def _arrays(header: dict[str, Any], body: np.ndarray, manifest: Manifest, name: 
         raise ArtifactError(damaged)
     for key, entry in manifest.tensors.items():
         dtype = DTYPES.get(entry.dtype)
-        if dtype is None or any(extent < 0 for extent in entry.shape):
+        if dtype is None or len(entry.shape) > _MOST_DIMENSIONS or not _sane(entry.shape):
             raise ArtifactError(damaged)
-        count = 1
-        for extent in entry.shape:
-            count *= extent
-        end = at + count * dtype.itemsize
+        end = at + math.prod(entry.shape) * dtype.itemsize
         said = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [at, end]}
         if header[key] != said:
             raise ArtifactError(damaged)
@@ -282,6 +329,10 @@ def _arrays(header: dict[str, Any], body: np.ndarray, manifest: Manifest, name: 
             "copy it anew"
         )
     return arrays
+
+
+def _sane(shape: tuple[int, ...]) -> bool:
+    return all(0 <= extent < 1 << 63 for extent in shape) and math.prod(e for e in shape if e) < 1 << 63
 
 
 def _artifact(manifest: Manifest, arrays: dict[str, np.ndarray], name: str) -> Artifact:
@@ -311,10 +362,7 @@ def _artifact(manifest: Manifest, arrays: dict[str, np.ndarray], name: str) -> A
         except (KeyError, UnicodeDecodeError) as error:
             raise _misses(name, "the tokenizer", error) from None
     tensors = {key: Tensor(manifest.tensors[key].dtype, array) for key, array in rest.items()}
-    for alias, key in manifest.aliases.items():
-        if (key not in tensors and key not in weights) or alias in tensors or alias in weights:
-            raise _misses(name, alias, KeyError(key))
-    return Artifact(
+    artifact = Artifact(
         architecture=manifest.architecture,
         config=manifest.config,
         tensors=tensors,
@@ -324,6 +372,11 @@ def _artifact(manifest: Manifest, arrays: dict[str, np.ndarray], name: str) -> A
         metrics=manifest.metrics,
         provenance=manifest.provenance,
     )
+    try:
+        check_names(artifact)
+    except ArtifactError as error:
+        raise ArtifactError(f"artifact {name}: {error}") from None
+    return artifact
 
 
 def _bits(bits: np.ndarray, pack: np.ndarray) -> np.ndarray:

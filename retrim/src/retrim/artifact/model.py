@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from retrim.artifact.layout import parse, unpack
+from retrim.artifact.layout import PackView, parse, unpack
 from retrim.errors import ArtifactError
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -167,7 +168,7 @@ class Artifact:
     @property
     def density(self) -> float:
         """Kept over all, of the structured weights together (1 where there are none)."""
-        total = sum(int(np.prod(weight.shape)) for weight in self.weights.values())
+        total = sum(math.prod(weight.shape) for weight in self.weights.values())
         return sum(kept(weight) for weight in self.weights.values()) / total if total else 1.0
 
     def layers(self) -> list[dict[str, Any]]:
@@ -186,7 +187,7 @@ class Artifact:
 
 def kept(weight: PackedWeight) -> int:
     """Numbers that a structured weight is made of."""
-    return round(weight.density * int(np.prod(weight.shape)))
+    return round(weight.density * math.prod(weight.shape))
 
 
 def raw(data: np.ndarray) -> memoryview:
@@ -206,16 +207,69 @@ def check_weight(name: str, weight: PackedWeight) -> None:
     ------
     ArtifactError
     """
-    extent = int(np.prod(weight.shape))
+    if not isinstance(weight.structure.get("type"), str):
+        raise ArtifactError(f"{name}: a structure must have a type, not be {dict(weight.structure)}")
+    if len(weight.shape) != (4 if weight.kind == "conv2d" else 2):
+        raise ArtifactError(
+            f"{name}: a {weight.kind} weight must not have shape {weight.shape}: the file is damaged"
+        )
+    precisions = [pack.precision for pack in weight.packs]
+    if len(set(precisions)) != len(precisions) or not precisions:
+        raise ArtifactError(f"{name}: a weight must have one pack of each precision, not {precisions}")
     for pack in weight.packs:
         try:
             view = parse(pack.data)
         except ArtifactError as error:
             raise ArtifactError(f"{name}: {error}") from None
-        if view.outputs * view.inputs != extent or view.height != pack.rows:
+        if not _fits(view, weight) or view.height != pack.rows:
             raise ArtifactError(
                 f"{name}: a pack must be of the weight's shape {weight.shape} in blocks of {pack.rows} rows, "
                 f"not {view.outputs} x {view.inputs} in blocks of {view.height}: the file is damaged"
             )
         if weight.support is not None and weight.support.shape != (view.outputs, view.inputs):
             raise ArtifactError(f"{name}: a support must be of the pack's shape: the file is damaged")
+
+
+def _fits(view: PackView, weight: PackedWeight) -> bool:
+    """Whether a pack holds a matrix of a weight of this shape and kind."""
+    matrix = (view.outputs, view.inputs)
+    if weight.kind == "conv2d":  # structures view convolutions each in their way
+        return math.prod(matrix) == math.prod(weight.shape)
+    return matrix == (weight.shape if weight.kind == "linear" else weight.shape[::-1])
+
+
+def check_tensor(name: str, tensor: Tensor) -> None:
+    """Refuse a tensor whose array is not of the type that it says.
+
+    Raises
+    ------
+    ArtifactError
+    """
+    if tensor.dtype not in DTYPES:
+        raise ArtifactError(
+            f"{name}: a tensor's type must be one of {', '.join(DTYPES)}, not {tensor.dtype!r}"
+        )
+    if tensor.data.dtype != DTYPES[tensor.dtype]:
+        raise ArtifactError(
+            f"{name}: a tensor of type {tensor.dtype} must be an array of {DTYPES[tensor.dtype]}, "
+            f"not of {tensor.data.dtype}"
+        )
+
+
+def check_names(artifact: Artifact) -> None:
+    """Refuse names that mean two things, and aliases of nothing.
+
+    Raises
+    ------
+    ArtifactError
+    """
+    for name in artifact.weights:
+        if name in artifact.tensors:
+            raise ArtifactError(f"{name!r} must be a tensor or a packed weight, not both")
+    for alias, name in artifact.aliases.items():
+        if alias in artifact.tensors or alias in artifact.weights:
+            raise ArtifactError(
+                f"{alias!r} must be an alias of {name!r} or have numbers of its own, not both"
+            )
+        if name not in artifact.tensors and name not in artifact.weights:
+            raise ArtifactError(f"{alias!r} must be an alias of a tensor or weight, but there is no {name!r}")
