@@ -91,13 +91,14 @@ def _run_command(prepare: Prepare) -> Callable[..., None]:
 
 
 def _job(scene: Scene, runner: SceneRunner, span: tuple[int, int] | None, path: Path) -> Job:
-    files = {f"file {name}": digest for name, digest in scene.files().items()}
     target = scene.target
     if span is not None and target is not None:
         raise ConfigError("a target uncertainty must stand alone, not beside batches A:B; leave one out")
     return Job(
         runner=runner,
-        provenance=provenance(scene=scene.to_toml(), seed=scene.seed, versions={**runner.versions, **files}),
+        provenance=provenance(
+            scene=scene.to_toml(), seed=scene.seed, versions={**runner.versions, **scene.digests()}
+        ),
         plan=scene.plan(),
         batches=span,
         target=None if target is None else Target(uncertainty=target.uncertainty, region=target.region),
@@ -107,7 +108,7 @@ def _job(scene: Scene, runner: SceneRunner, span: tuple[int, int] | None, path: 
 
 def _run(job: Job, path: Path, json_path: Path | None) -> None:
     started = time.perf_counter()
-    result = _run_shown(job, path)
+    result = run_shown(job)
     seconds = time.perf_counter() - started
     console = Console()
     console.print(summary(result))
@@ -253,7 +254,8 @@ def _default_path(scene: Path, span: tuple[int, int] | None) -> Path:
     return Path(f"{scene.stem}.{span[0]}-{span[1]}.h5")
 
 
-def _run_shown(job: Job, path: Path) -> Result:
+def run_shown(job: Job) -> Result:
+    """Run a job with a progress bar on stderr; Ctrl-C exits with 130 and says how to go on."""
     first, stop = job.batches or (0, job.plan.batches)
     columns = (
         TextColumn("{task.description}"),
@@ -271,12 +273,15 @@ def _run_shown(job: Job, path: Path) -> Result:
 
             return job.run(show)
     except KeyboardInterrupt:
-        kept = len(load(path).done) if path.exists() else 0
-        typer.echo(
-            f"conebeam: interrupted; {kept} of {job.plan.batches} batches are kept in {path}, "
-            "the same command goes on from there",
-            err=True,
-        )
+        if job.path is None:
+            note = "nothing is kept; --out FILE keeps what is done"
+        else:
+            kept = len(load(job.path).done) if job.path.exists() else 0
+            note = (
+                f"{kept} of {job.plan.batches} batches are kept in {job.path}, "
+                "the same command goes on from there"
+            )
+        typer.echo(f"conebeam: interrupted; {note}", err=True)
         raise typer.Exit(130) from None
 
 

@@ -61,6 +61,21 @@ def as_json(result: Result, seconds: float) -> dict[str, Any]:
     }
 
 
+def depth_table(content: dict[str, Any], title: str) -> Table:
+    """Depth dose of ``conebeam dose``, one row a depth."""
+    columns = list(content["dose_gy_cm2"])
+    table = Table(title=f"{title}; Gy cm2 per {content['per']}")
+    for header in ("depth (cm)", *(part for name in columns for part in (f"{name} cm", "sigma"))):
+        table.add_column(header, justify="right")
+    for row, depth in enumerate(content["depth_cm"]):
+        cells = []
+        for name in columns:
+            sigma = content["sigma"][name][row]
+            cells += [f"{content['dose_gy_cm2'][name][row]:.4e}", "-" if sigma is None else f"{sigma:.2%}"]
+        table.add_row(f"{depth:g}", *cells)
+    return table
+
+
 def differences(quantity: Quantity, comparison: Comparison) -> Table:
     """One row for each point compared."""
     axis = quantity.axes[0]

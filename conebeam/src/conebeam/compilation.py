@@ -26,8 +26,17 @@ from numba.core import config
 F = TypeVar("F", bound=Callable[..., Any])
 
 _KEPT = 8
-# What every source file with compiled functions holds.
-_MARK = b"conebeam.compilation import"
+# Where compiled functions live, and the constants that are compiled into them.
+_SOURCES = (
+    "constants.py",
+    "compilation.py",
+    "tally.py",
+    "geometry",
+    "histories",
+    "scoring",
+    "sources",
+    "transport",
+)
 
 
 def kernel(function: F) -> F:
@@ -50,10 +59,10 @@ def kernel_key() -> str:
     """Hash over all sources of compiled functions and the version of Numba."""
     package = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(package.rglob("*.py")):
-        content = path.read_bytes()
-        if _MARK in content:
-            digest.update(str(path.relative_to(package)).encode() + b"\0" + content)
+    for name in _SOURCES:
+        place = package / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from conebeam.batches import BatchPlan, BatchSet
 from conebeam.errors import ConfigError, ResultError
 from conebeam.result import BatchSums, Provenance, Result, Scored, merge
-from conebeam.result_file import load, save
+from conebeam.result_file import check_writable, load, save
 
 MIN_BATCHES = 30
 
@@ -181,7 +181,7 @@ class Job:
         result = self.start()
         if self.path is not None and not self.path.exists():
             # Hours of work must not end in a folder that cannot be written to.
-            self._save(result)
+            check_writable(self.path)
         due, dirty = time.monotonic() + self.checkpoint_seconds, False
         try:
             with closing(self._ordered(result)) as stream:
@@ -189,6 +189,7 @@ class Job:
                     with held_interrupts():
                         result.add(sums)
                         dirty = True
+                    del sums
                     if progress is not None:
                         progress(result)
                     if self.target is not None and self.target.reached(result):
@@ -221,6 +222,7 @@ class Job:
             due = next(queue)
             for sums in stream:
                 waiting[sums.batch] = sums
+                del sums
                 while due in waiting:
                     yield waiting.pop(due)
                     due = next(queue, -1)

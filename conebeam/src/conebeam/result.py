@@ -228,9 +228,13 @@ class Result:
         tally = self.tallies[name]
         if self.histories == 0:
             raise ResultError(f"'{name}' must have at least one batch done to have a value")
+        # In place: a grid of a full-resolution CT takes half a gigabyte.
+        values = tally.total()
+        values *= scored.factor
+        values /= self.histories
         return Quantity(
             name=name,
-            values=tally.total() * scored.factor / self.histories,
+            values=values,
             sigma=tally.sigma(),
             axes=scored.axes,
             quantity=scored.quantity,

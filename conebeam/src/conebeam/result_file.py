@@ -60,7 +60,7 @@ def save(result: Result, path: str | Path) -> None:
     """
 
     def write(name: Path) -> None:
-        with open(name, "w+b", buffering=0) as raw:
+        with name.open("w+b", buffering=0) as raw:
             guarded = _Guarded(raw)
             with h5py.File(guarded, "w", userblock_size=_BLOCK) as file:
                 _write(result, file)
@@ -133,6 +133,20 @@ def write_text(text: str, path: str | Path) -> None:
     write_bytes(text.encode(), path)
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuse a place that cannot be written to, before hours of work.
+
+    Raises
+    ------
+    ResultError
+        If there is no such folder, or no file can be made in it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ResultError(f"'{path}' must be a file, and is a folder")
+    _replace(path, lambda name: None, keep=True)
+
+
 def write_bytes(content: bytes, path: str | Path) -> None:
     """Write a file beside and rename it.
 
@@ -143,7 +157,7 @@ def write_bytes(content: bytes, path: str | Path) -> None:
     """
 
     def write(name: Path) -> None:
-        with open(name, "wb") as file:
+        with name.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -151,7 +165,7 @@ def write_bytes(content: bytes, path: str | Path) -> None:
     _replace(Path(path), write)
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, write: Callable[[Path], None], *, keep: bool = False) -> None:
     beside: Path | None = None
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -159,7 +173,8 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
         beside = Path(name)
         write(beside)
         beside.chmod(0o644)
-        beside.replace(path)
+        if not keep:
+            beside.replace(path)
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ResultError(f"'{path}' must be writable, and is not: {reason}") from error
@@ -217,7 +232,7 @@ class _Guarded(io.RawIOBase):
 
 
 def _seal(path: Path) -> None:
-    with open(path, "r+b") as file:
+    with path.open("r+b") as file:
         head = {"format": FORMAT, "version": VERSION, "sha256": _digest(file, VERSION)}
         block = json.dumps(head).encode() + b"\n"
         file.seek(0)
@@ -227,7 +242,7 @@ def _seal(path: Path) -> None:
 
 
 def _check_seal(path: Path) -> None:
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         block = file.read(_BLOCK)
         if not block.startswith(_MAGIC):
             raise ResultError(f"'{path}' must be a conebeam result, not another kind of file")
@@ -270,7 +285,7 @@ def _write_scored(result: Result, scored: Scored, group: h5py.Group) -> None:
         dataset.attrs["name"] = axis.name
         dataset.attrs["unit"] = axis.unit
     _write_array(group, "words", result.tallies[scored.name].words)
-    _write_array(group, "factor", np.asarray(scored.factor, dtype=np.float64))
+    _write_array(group, "factor", np.asarray(scored.factor))
     if result.histories:
         for name in ("value", "sigma"):
             dataset = group.create_dataset(name, scored.shape, np.float64, **_packing(scored.shape))
@@ -344,7 +359,7 @@ def _read_scored(group: h5py.Group, name: str) -> Scored:
         quantity=str(group.attrs["quantity"]),
         unit=str(group.attrs["unit"]),
         per=str(group.attrs["per"]),
-        factor=np.asarray(group["factor"], dtype=np.float64),
+        factor=np.asarray(group["factor"]),
         magnitude=float(group.attrs["magnitude"]),
     )
 

@@ -197,6 +197,8 @@ class Engine:
                 sums = self.one(*task, stop=stop)
                 if sums is not None:
                     done.put(sums)
+                # Whoever holds on to a batch holds on to its whole grid.
+                del sums
         except BaseException as error:
             done.put(error)
         done.put(None)

@@ -31,6 +31,7 @@ WORDS = ("sum_high", "sum_low", "square_high", "square_low")
 _HIGH_BITS = 42
 _LOW_BITS = 40
 _ALL = slice(None)
+_LARGE = 1 << 28
 
 
 class Tally:
@@ -109,6 +110,11 @@ class Tally:
         far below the magnitude that their squares are lost in its resolution; with one
         batch it is NaN everywhere.
         """
+        if rows == _ALL and self.shape and self.words.nbytes > _LARGE:
+            sigma = np.empty(self.shape)
+            for row in range(self.shape[0]):
+                sigma[row] = self.sigma(slice(row, row + 1))[0]
+            return sigma
         total, squares = self.total(rows), self.squares(rows)
         # Each batch's square is rounded by up to half of this.
         lost = math.ldexp(float(self.batches), 2 * self.exponent - _HIGH_BITS - _LOW_BITS)

@@ -115,7 +115,7 @@ def test_dose_without_bins_is_scored_on_2_5_mm() -> None:
     assert str(caught.value) == ("scorer 'dose' must have bins along x, y and z; complete the scene first")
     bad = copy.deepcopy(values_)
     bad["scorers"][0]["curves"][0]["x_cm"] = [-1.1, 1.0]
-    with pytest.raises(ConfigError, match="must lie on grid edges, not at -1.1 cm"):
+    with pytest.raises(ConfigError, match=r"must lie on grid edges, not at -1\.1 cm"):
         Scene(**bad).check(DENSITIES)
 
 

@@ -133,7 +133,7 @@ def read_curve(
 
 def _table(path: Path) -> tuple[list[str], list[list[float]]]:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [line for line in csv.reader(file) if line and not line[0].startswith("#")]
     except OSError as error:
         raise DataError(

@@ -49,7 +49,7 @@ def read_voxels(path: str | Path) -> Lattice:
         raise GeometryError(f"voxel file '{path}' must exist")
     try:
         # numpy leaves a damaged file open if it opened it itself.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in _KEYS if key not in archive.files]
             if missing:
                 raise GeometryError(

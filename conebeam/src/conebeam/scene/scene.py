@@ -81,6 +81,8 @@ class Scene(Model):
     scorers: Annotated[tuple[Scorer, ...], Field(min_length=1)]
 
     _folder: Path = PrivateAttr(default_factory=Path)
+    # A CT is read once, not by everything that asks for the phantom.
+    _built: tuple[Cell | LatticeCell, ...] | None = PrivateAttr(default=None)
 
     @field_validator("version", mode="before")
     @classmethod
@@ -174,6 +176,8 @@ class Scene(Model):
         merged = {**self.model_dump(exclude_none=True), **values}
         scene = Scene(**{key: value for key, value in merged.items() if value is not None})
         scene._folder = self._folder
+        if not {"phantom", "materials"} & set(values):
+            scene._built = self._built
         return scene
 
     def resolve(self, file: str) -> Path:
@@ -188,15 +192,19 @@ class Scene(Model):
         ConfigError
             If one is missing.
         """
-        named = []
+        named: list[str] = []
         if isinstance(self.source.spectrum, SpectrumFile):
             named.append(self.source.spectrum.file)
         if isinstance(self.phantom, Voxels):
             named.append(self.phantom.file)
-        for scorer in self.scorers:
-            if isinstance(scorer, KermaScorer) and scorer.muen_csv is not None:
-                named.append(scorer.muen_csv)
+        named.extend(
+            s.muen_csv for s in self.scorers if isinstance(s, KermaScorer) and s.muen_csv is not None
+        )
         return {name: self._digest(name) for name in named}
+
+    def digests(self) -> dict[str, str]:
+        """:meth:`files` as entries of a provenance."""
+        return {f"file {name}": digest for name, digest in self.files().items()}
 
     def geometry(self, densities: Mapping[str, float]) -> Geometry:
         """Phantom and cells.
@@ -272,10 +280,12 @@ class Scene(Model):
     def _phantom_cells(self, densities: Mapping[str, float]) -> tuple[Cell | LatticeCell, ...]:
         if self.phantom is None:
             return ()
-        try:
-            return self.phantom.cells(self.resolve, self.known_densities(densities))
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        if self._built is None:
+            try:
+                self._built = self.phantom.cells(self.resolve, self.known_densities(densities))
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+        return self._built
 
     def _check_meeting(self, geometry: Geometry) -> None:
         beam = self.source.beam()
@@ -303,7 +313,7 @@ class Scene(Model):
 
     def _digest(self, name: str) -> str:
         try:
-            with open(self.resolve(name), "rb") as file:
+            with self.resolve(name).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ConfigError(

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conebeam.compilation import kernel, inlined
+from conebeam.compilation import inlined
 from conebeam.sources.spectrum import Spectrum
 from conebeam.transport.rng import uniform64
 
@@ -100,17 +100,15 @@ def _alias(weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     return keep, other
 
 
-def solid_angle_ratio(emission: Emission, points: int = 400) -> float:
-    """Mean fluence over the field divided by that at its centre, for a point source."""
-    side = (np.arange(points) + 0.5) / points * 2.0 - 1.0
-    a, b = (m.ravel() for m in np.meshgrid(side, side))
-    if emission.shape == CIRCLE:
-        inside = a * a + b * b <= 1.0
-        a, b = a[inside], b[inside]
-    at = emission.centre + a[:, None] * emission.across + b[:, None] * emission.along
-    r = np.linalg.norm(at - emission.position, axis=1)
-    centre = float(np.linalg.norm(emission.centre - emission.position))
-    return float(np.mean((centre / r) ** 3))
+def fluence_ratio(distance_cm: float, half_width_cm: float, half_height_cm: float) -> float:
+    """Mean fluence of a point source over a rectangle opposite it, over that at its centre.
+
+    The solid angle Ω of a rectangle of half sides a, b at distance d is
+    4 atan(ab / (d √(a² + b² + d²))), and the mean of (d/r)³ over it is Ω d²/(4ab).
+    """
+    a, b, d = half_width_cm, half_height_cm, distance_cm
+    angle = 4.0 * math.atan(a * b / (d * math.sqrt(a * a + b * b + d * d)))
+    return angle * d * d / (4.0 * a * b)
 
 
 @inlined

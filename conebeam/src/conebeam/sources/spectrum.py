@@ -144,7 +144,7 @@ def read_spectrum(path: str | Path, *, bins: Literal["centres", "edges"]) -> Spe
     """
     path = Path(path)
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
     except OSError as error:
         raise DataError(
@@ -209,3 +209,8 @@ def from_spekpy(spek: Any) -> Spectrum:
     """The spectrum of a ``spekpy.Spek`` object."""
     energies, weights = spek.get_spectrum(diff=False)
     return from_bins(energies, weights, bins="centres", name="SpekPy's spectrum")
+
+
+def fluence_per_mas(spek: Any, distance_cm: float) -> float:
+    """Photons per cm² and mAs on the axis at a distance, by SpekPy and 1/r²."""
+    return float(spek.get_flu()) * (100.0 / distance_cm) ** 2

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from conebeam.compilation import kernel, inlined
+from conebeam.compilation import inlined
 from conebeam.transport import physics as tables
 from conebeam.transport.direction import isotropic, turn
 from conebeam.transport.physics import Physics

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conebeam import constants
-from conebeam.compilation import kernel, inlined
+from conebeam.compilation import inlined
 from conebeam.transport.rng import pair
 from conebeam.transport.sampling.momentum import place
 

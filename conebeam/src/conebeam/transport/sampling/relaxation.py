@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from conebeam.compilation import kernel, inlined
+from conebeam.compilation import inlined
 from conebeam.transport.rng import uniform
 
 

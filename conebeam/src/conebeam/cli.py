@@ -1,0 +1,109 @@
+"""The command line: dose, run, compare, plot, merge, demo."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from conebeam import __version__
+from conebeam.cli_scene import register, reported, run_shown
+from conebeam.cli_tables import depth_table
+from conebeam.dose import Beam, as_json, build_scene
+from conebeam.job import Job
+from conebeam.provenance import provenance
+from conebeam.result_file import check_writable, write_text
+from conebeam.run import Engine
+
+app = typer.Typer(
+    help="Monte Carlo model of a kilovoltage cone-beam CT system.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+register(app, Engine)
+
+
+def main() -> None:
+    """Entry point of the ``conebeam`` command."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"conebeam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Monte Carlo model of a kilovoltage cone-beam CT system."""
+
+
+@app.command("dose")
+def dose(
+    energy_kev: Annotated[float | None, typer.Option(help="One photon energy.")] = None,
+    spectrum: Annotated[Path | None, typer.Option(help="CSV: bin centres (keV), weights.")] = None,
+    kvp: Annotated[float | None, typer.Option(help="Tungsten tube by SpekPy.")] = None,
+    anode_angle: Annotated[float, typer.Option(help="Of the tube, degrees.")] = 12.0,
+    filter_: Annotated[
+        list[str] | None, typer.Option("--filter", help="Of the tube, e.g. Al:2.5mm; may be repeated.")
+    ] = None,
+    field_cm: Annotated[float, typer.Option(help="Side of the square field.")] = 10.0,
+    field_at_cm: Annotated[
+        float | None, typer.Option(help="Distance from the source at which the field is stated; the SSD.")
+    ] = None,
+    ssd_cm: Annotated[float, typer.Option(help="Source to surface.")] = 100.0,
+    phantom_cm: Annotated[float, typer.Option(help="Side of the water cube.")] = 30.0,
+    histories: Annotated[int, typer.Option(help="Photons.")] = 2_000_000,
+    seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 1,
+    threads: Annotated[int, typer.Option(help="0 for all cores.")] = 0,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all curves as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also keep the result (HDF5).")] = None,
+) -> None:
+    """Depth dose and profiles of a beam in water."""
+    with reported():
+        for path in (json_path, out):
+            if path is not None:
+                check_writable(path)
+        beam = Beam(
+            energy_kev=energy_kev, spectrum=spectrum, kvp=kvp, anode_angle_deg=anode_angle,
+            filters=tuple(filter_ or ()), field_cm=field_cm, field_at_cm=field_at_cm, ssd_cm=ssd_cm,
+            phantom_cm=phantom_cm,
+        )  # fmt: skip
+        scene = build_scene(beam, histories=histories, seed=seed)
+        engine = Engine(scene, threads)
+        job = Job(
+            runner=engine,
+            provenance=provenance(
+                scene=scene.to_toml(), seed=seed, versions={**engine.versions, **scene.digests()}
+            ),
+            plan=scene.plan(),
+            path=out,
+        )
+        started = time.perf_counter()
+        result = run_shown(job)
+        seconds = time.perf_counter() - started
+        content = as_json(beam, result, engine.spectrum, seconds=seconds, threads=engine.threads)
+        if json_path is not None:
+            write_text(json.dumps(content, indent=1) + "\n", json_path)
+        console = Console()
+        console.print(depth_table(content, scene.name))
+        console.print(
+            f"{result.histories:,} histories, {seconds:.1f} s on {engine.threads} threads "
+            f"({result.histories / result.cpu_seconds:,.0f} per CPU second); "
+            f"checks, tables and compilation before that {engine.setup_seconds:.1f} s",
+            soft_wrap=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
