@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from retrim.artifact import Artifact, Pack, PackedWeight, Tensor
-from retrim.errors import ArtifactError, ConfigError, ShapeError
+from retrim.errors import ArtifactError, ConfigError, ShapeError, WeightError
 from retrim.prune import Pruner, Target
+from retrim.runtime.matrix import Activation
 from retrim.structures import Mask, Support
 from retrim.structures.base import to_numpy
 from retrim.torch.linear import PackedLinear, matrix_of
 
-_FUSED = {"GELU": "gelu", "ReLU": "relu"}
 _TYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -53,7 +53,7 @@ def pack(
     Raises
     ------
     ConfigError
-        If the pruner was not hardened.
+        If the pruner was not hardened, or a weight has left its structure since.
     WeightError
         If a weight is not finite.
     """
@@ -84,6 +84,16 @@ def pack(
 def _packed(target: Target, support: Support) -> PackedWeight:
     structure = target.structure
     matrix = target.matrix()
+    if not bool(torch.isfinite(matrix).all()):
+        raise WeightError(
+            f"{target.name}: a weight must be finite to be packed, but holds NaN or infinity: "
+            "go back to a checkpoint from before training diverged"
+        )
+    if not torch.equal(support.apply(matrix), matrix):
+        raise ConfigError(
+            f"{target.name}: a weight must keep its structure until it is packed, but what was pruned is no "
+            "longer zero: call pruner.step() after every optimiser step, or harden again"
+        )
     data = structure.pack(matrix, support)
     mask = to_numpy(support.mask) if isinstance(support, Mask) else None
     told = structure.unpack(data)[1].mask
@@ -164,18 +174,24 @@ def pack_(model: nn.Module, artifact: Artifact, *, fuse: bool = True) -> nn.Modu
         If a packed weight is not that of a linear layer.
     """
     check_fit(model, artifact)
+    names = {name: name for name in (*artifact.tensors, *artifact.weights)} | dict(artifact.aliases)
+    layers = {name: _owner(model, name) for name, own in names.items() if own in artifact.weights}
     state = model.state_dict(keep_vars=True)
-    layers = {name: _owner(model, name) for name in artifact.weights}
     with torch.no_grad():
-        for name, tensor in artifact.tensors.items():
-            state[name].copy_(_to_torch(tensor))
+        for name, own in names.items():
+            if own in artifact.tensors:
+                state[name].copy_(_to_torch(artifact.tensors[own]))
     named = getattr(model, "fusions", None)
     fusions: Mapping[str, str] = named() if fuse and callable(named) else {}
+    done: dict[nn.Module, PackedLinear] = {}  # one layer may have several names
     for name, (path, layer) in layers.items():
+        if layer in done:
+            _replace(model, path, done[layer])
+            continue
         activation = _take_activation(model, fusions.get(path))
         bias = getattr(layer, "bias", None)
-        packed = PackedLinear(artifact.weights[name], bias, activation)  # type: ignore[arg-type]
-        _replace(model, path, packed)
+        done[layer] = PackedLinear(artifact.weights[names[name]], bias, activation)
+        _replace(model, path, done[layer])
     return model.eval()
 
 
@@ -214,7 +230,9 @@ def _owner(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     path, _, leaf = name.rpartition(".")
     layer = model.get_submodule(path)
     kinds = {known.__name__ for known in type(layer).__mro__}
-    if leaf != "weight" or not kinds & {"Linear", "Conv1D"}:
+    # torch's own mark for a linear layer whose owner (attention) reads the weight past its forward
+    opaque = "NonDynamicallyQuantizableLinear" in kinds
+    if leaf != "weight" or not kinds & {"Linear", "Conv1D"} or opaque:
         raise ConfigError(
             f"{name}: a packed weight must be that of a linear layer to run packed, not of {type(layer).__name__}: "
             "load the dense state instead"
@@ -222,14 +240,16 @@ def _owner(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     return path, layer
 
 
-def _take_activation(model: nn.Module, path: str | None) -> str | None:
+def _take_activation(model: nn.Module, path: str | None) -> Activation | None:
     """Name of the activation at `path` if kernels know it; it is then replaced by the identity."""
     if path is None:
         return None
     module = model.get_submodule(path)
-    name = _FUSED.get(type(module).__name__)
-    if isinstance(module, nn.GELU) and module.approximate == "tanh":
-        name = "gelu_tanh"
+    name: Activation | None = None
+    if type(module) is nn.ReLU:
+        name = "relu"
+    elif type(module) is nn.GELU:
+        name = "gelu_tanh" if module.approximate == "tanh" else "gelu"
     if name is not None:
         _replace(model, path, nn.Identity())
     return name
