@@ -288,6 +288,31 @@ def test_tensors_of_all_types(tmp_path: Path) -> None:
     assert load(tmp_path / "model.safetensors").tensors["number"].data == 5
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_transformer_layers_of_torch_itself(padded: bool) -> None:
+    """Their fast paths read weights past the layers' forward, and must be left."""
+
+    def build(seed: int) -> nn.TransformerEncoder:
+        torch.manual_seed(seed)
+        layer = nn.TransformerEncoderLayer(32, 2, 64, activation="gelu", batch_first=True)
+        return nn.TransformerEncoder(layer, 2).eval()
+
+    model = build(0)
+    artifact = artifact_of(model, "*linear?.weight")
+    x, mask = torch.randn(2, 5, 32), None
+    if padded:
+        mask = torch.tensor([[False] * 5, [False, False, False, True, True]])
+    with torch.inference_mode():
+        got = pack_(build(1), artifact)(x, src_key_padding_mask=mask)
+        torch.backends.mha.set_fastpath_enabled(False)  # it warns of itself
+        try:
+            wanted = model(x, src_key_padding_mask=mask)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(True)
+    keep = torch.ones(2, 5, dtype=torch.bool) if mask is None else ~mask
+    assert_close(got[keep], wanted[keep])
+
+
 # --- tied and shared weights ----------------------------------------------------------------
 
 

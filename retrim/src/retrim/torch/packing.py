@@ -192,6 +192,7 @@ def pack_(model: nn.Module, artifact: Artifact, *, fuse: bool = True) -> nn.Modu
         bias = getattr(layer, "bias", None)
         done[layer] = PackedLinear(artifact.weights[names[name]], bias, activation)
         _replace(model, path, done[layer])
+    _leave_fast_paths(model)
     return model.eval()
 
 
@@ -253,6 +254,16 @@ def _take_activation(model: nn.Module, path: str | None) -> Activation | None:
     if name is not None:
         _replace(model, path, nn.Identity())
     return name
+
+
+def _leave_fast_paths(model: nn.Module) -> None:
+    """Make torch's own Transformer layers call their linear layers: their fast paths read the weights."""
+    for module in model.modules():
+        packed = any(isinstance(part, PackedLinear) for part in module.modules())
+        if packed and isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # not one that the fast path knows
+        elif packed and isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
 
 
 def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
