@@ -22,6 +22,7 @@ from rich.table import Table
 
 from retrim import __version__
 from retrim.errors import ConfigError, Interrupted, MissingExtraError, RetrimError
+from retrim.files import replacing
 
 app = typer.Typer(
     add_completion=False,
@@ -218,16 +219,8 @@ def write_json(path: Path, result: Mapping[str, Any]) -> None:
     ConfigError
         If the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path, "result", ConfigError) as beside:
         beside.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise ConfigError(
-            f"result {str(path)!r} cannot be written: {error.strerror or error}; free some space or choose "
-            "another folder"
-        ) from error
 
 
 def _folder(path: Path) -> None:

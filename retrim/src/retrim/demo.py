@@ -35,6 +35,7 @@ from retrim.zoo.models import load_dense, load_packed
 TOKENS = 128
 ROWS = 32
 SCORED_TOKENS = 40_000
+TIMED_SECONDS = 4.0
 GROUP_LASSO = "reweighted group lasso"
 ONE_SHOT = "one-shot magnitude"
 WEIGHTS = ("blocks.*.attention.*.weight", "blocks.*.ffn.*.weight")
@@ -130,7 +131,7 @@ def run(
     return result
 
 
-def branch(method: str, density: float, stage: TrainPart, harden_at: int) -> PrunePart:
+def branch(method: str, density: float, stage: TrainPart, harden_at: int, rows: int = ROWS) -> PrunePart:
     """A branch of the comparison."""
     shot = method == ONE_SHOT
     return PrunePart(
@@ -140,7 +141,7 @@ def branch(method: str, density: float, stage: TrainPart, harden_at: int) -> Pru
         if shot
         else GroupLassoPart(type="ReweightedGroupLasso", refresh_every=max(1, harden_at // 8)),
         plan=tuple(
-            RulePart(weights=weights, structure=BlockColumns(ROWS), density=density) for weights in WEIGHTS
+            RulePart(weights=weights, structure=BlockColumns(rows), density=density) for weights in WEIGHTS
         ),
     )
 
@@ -168,7 +169,7 @@ def _record(
         "speedup_linears": None,
     }
     if artifact.weights:
-        row |= measure(dense, packed, inputs, threads=threads).row()
+        row |= measure(dense, packed, inputs, threads=threads, seconds=TIMED_SECONDS).row()
         result["layers"] += [{"row": label, **layer} for layer in artifact.layers()]
     else:
         row |= {"ms_dense": time_dense(dense, inputs, threads=threads)}

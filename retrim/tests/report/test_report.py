@@ -140,8 +140,8 @@ def test_bar_lengths_are_proportional_to_time(result: dict[str, Any]) -> None:
     found = Page(page(result, title="demo"))
     ends = [
         re.match(r"M2\.0 [\d.]+H([\d.]+)q", a["d"] or "")
-        for _, a in found.elements
-        if a.get("class") == "bar"
+        for tag, a in found.elements
+        if tag == "path" and a.get("class") == "bar"
     ]
     lengths = [float(end[1]) + 4 - 2 for end in ends if end]
     assert lengths[0] == pytest.approx(4 * lengths[1], abs=0.3)
@@ -168,7 +168,7 @@ def test_a_method_keeps_its_colour_in_all_charts(result: dict[str, Any]) -> None
     ]
     loss = [name.removeprefix("curve ") for name in curves[:5]]
     assert loss == ["dense", "s0", "s0 dashed", "s1", "s1 dashed"]
-    assert found.count("svg", **{"class": "s0", "viewBox": "0 0 24 12"}) == 2
+    assert found.count("svg", **{"class": "s0", "viewbox": "0 0 24 12"}) == 2
 
 
 def test_nothing_leads_out_of_the_page(result: dict[str, Any]) -> None:

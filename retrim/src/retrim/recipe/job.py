@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,10 @@ import torch
 
 from retrim.artifact import load, save
 from retrim.errors import ArtifactError, ConfigError
+from retrim.files import replacing
 from retrim.recipe.run import Progress, Run, plain, use_all_cores
 from retrim.recipe.schema import Recipe, parse
+from retrim.runtime import threads as threads_
 from retrim.runtime.host import describe
 from retrim.torch.latency import measure
 from retrim.zoo.corpus import read_corpus
@@ -42,7 +43,8 @@ def prune(recipe: Recipe, folder: Path, progress: Progress | None = None) -> dic
     pruned = run.pruned(recipe.prune)
     before = score(dense.model, run.tokens.held_out, recipe.model.context)
     after = score(pruned.model, run.tokens.held_out, recipe.model.context)
-    _write(folder / _RECIPE, _plain(recipe))
+    with replacing(folder / _RECIPE, "recipe", ConfigError) as beside:
+        beside.write_text(json.dumps(_plain(recipe), indent=1) + "\n", "utf-8")
     return {
         "kind": "prune",
         "host": describe(),
@@ -118,6 +120,7 @@ def bench(path: Path, *, tokens: int, threads: int, seconds: float) -> dict[str,
     ArtifactError, ConfigError
     """
     began = time.monotonic()
+    threads_.check(threads)
     artifact = load(path)
     context = int(artifact.config.get("context", tokens))
     if tokens > context:
@@ -167,9 +170,3 @@ def _finished(folder: Path) -> Recipe:
             f"run {str(folder)!r} must be the folder of a finished run, but holds no {_RECIPE}: call retrim prune "
             "first"
         ) from None
-
-
-def _write(path: Path, table: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
-    beside.replace(path)

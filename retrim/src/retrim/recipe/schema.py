@@ -200,6 +200,8 @@ def _sentence(error: ValidationError) -> str:
             return f"{where}.type must be one of Magnitude, ReweightedGroupLasso, not {_tag(value)!r}"
         case "literal_error":
             return f"{where} must be {context['expected']}, not {value!r}"
+        case "too_short":
+            return f"{where} must have at least {context['min_length']} entry, not {context['actual_length']}"
         case "finite_number":
             return f"{where} must be a finite number, not {value}"
         case _:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from retrim.errors import ConfigError
+from retrim.files import replacing
 from retrim.report import accuracy, circumstances, curves, density_map, latency, quantity, summary
 from retrim.report.markup import Markup, element, join
 from retrim.report.series import Palette
@@ -72,24 +72,8 @@ def write(path: str | os.PathLike[str], result: Mapping[str, Any]) -> None:
     """
     target = Path(path)
     content = page(result, title=f"retrim {result.get('kind') or 'result'}").encode()
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with replacing(target, "report", ConfigError) as beside:
         beside.write_bytes(content)
-        os.replace(beside, target)
-    except OSError as error:
-        _discard(beside)
-        raise ConfigError(
-            f"report {str(target)!r} cannot be written: {error.strerror or error}; free some space or choose "
-            "another folder"
-        ) from error
-    except BaseException:
-        _discard(beside)
-        raise
-
-
-def _discard(beside: Path) -> None:
-    with suppress(OSError):  # the folder is what could not be written to: the first error is the one to report
-        beside.unlink(missing_ok=True)
 
 
 def _header(result: Mapping[str, Any], title: str) -> Markup:

@@ -1,0 +1,163 @@
+"""Recipes are checked whole; what is wrong is named, with what to write instead."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrim.errors import ConfigError
+from retrim.recipe import parse, read
+from retrim.recipe.schema import GroupLassoPart, MagnitudePart
+from retrim.structures import BlockColumns, Elements, Within
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    """A right recipe; dotted keys with double underscores change it (None removes)."""
+    found: dict[str, Any] = tomllib.loads(
+        """
+version = 1
+[train]
+steps = 10
+[prune]
+steps = 10
+harden_at = 5
+pruner = { type = "Magnitude" }
+[[prune.plan]]
+weights = "*.weight"
+structure = { type = "BlockColumns", rows = 32 }
+density = 0.5
+"""
+    )
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        at: Any = found
+        for parent in parents:
+            at = at[int(parent)] if parent.isdecimal() else at[parent]
+        if value is None:
+            del at[key]
+        else:
+            at[key] = value
+    return found
+
+
+def test_a_recipe_becomes_objects() -> None:
+    recipe = parse(table(seed=7), "r.toml")
+    assert recipe.seed == 7 and recipe.train.steps == 10 and recipe.model.width == 256
+    assert recipe.prune.plan[0].structure == BlockColumns(32)
+    assert recipe.prune.pruner == MagnitudePart(type="Magnitude")
+    assert recipe.prune.distil is None
+
+
+def test_structures_within_structures_and_pairs_of_densities() -> None:
+    within = {
+        "type": "Within",
+        "outer": {"type": "BlockColumns", "rows": 4},
+        "inner": {"type": "Elements"},
+    }
+    rule = parse(
+        table(prune__plan__0__structure=within, prune__plan__0__density=[0.5, 0.25]), "r"
+    ).prune.plan[0]
+    assert rule.structure == Within(BlockColumns(4), Elements())
+    assert rule.density == (0.5, 0.25)
+
+
+def test_group_lasso_has_the_defaults_of_the_method() -> None:
+    part = parse(table(prune__pruner={"type": "ReweightedGroupLasso"}), "r").prune.pruner
+    assert part == GroupLassoPart(
+        type="ReweightedGroupLasso", strength=None, fraction=0.1, epsilon=1e-3, refresh_every=100
+    )
+
+
+def test_recipes_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parse(table(), "r").seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_of_the_repository_are_right(path: Path) -> None:
+    assert read(path).version == 1
+
+
+WRONG = [
+    ({"sed": 3}, "a recipe must have no key 'sed': its keys are corpus, model, prune, seed, train, version"),
+    (
+        {"train__stepps": 3},
+        "train must have no key 'stepps': its keys are batch, clip, decay, floor, precision, rate, steps, warmup",
+    ),
+    (
+        {"prune__plan__0__densty": 1},
+        "prune.plan.0 must have no key 'densty': its keys are density, structure, weights",
+    ),
+    (
+        {"prune__pruner": {"type": "Magnitude", "fractio": 1}},
+        (
+            "prune.pruner must have no key 'fractio': its keys are epsilon, fraction, refresh_every, schedule, "
+            "strength, type"
+        ),
+    ),
+    ({"train": None}, "train must be given"),
+    ({"train__steps": 0}, "train.steps must be greater than or equal to 1, not 0"),
+    (
+        {"train__steps": "many"},
+        "train.steps must be a valid integer, unable to parse string as an integer, not 'many'",
+    ),
+    ({"train__rate": float("nan")}, "train.rate must be a finite number, not nan"),
+    ({"train__precision": "fp8"}, "train.precision must be 'fp32' or 'bf16', not 'fp8'"),
+    ({"version": 2}, "version must be 1, not 2"),
+    (
+        {"prune__plan__0__density": 0},
+        "prune.plan.0.density: density must be a number with 0 < density <= 1, not 0",
+    ),
+    (
+        {"prune__plan__0__density": 1.5},
+        "prune.plan.0.density: density must be a number with 0 < density <= 1, not 1.5",
+    ),
+    (
+        {"prune__plan__0__density": float("nan")},
+        "prune.plan.0.density: density must be a number with 0 < density <= 1, not nan",
+    ),
+    (
+        {"prune__plan__0__structure": {"type": "Blocks"}},
+        (
+            "prune.plan.0.structure: structure type must be one of Elements, Filters, Channels, BlockColumns, "
+            "BlockRows, Within, not 'Blocks'"
+        ),
+    ),
+    (
+        {"prune__plan__0__structure": {"type": "BlockColumns", "rows": 0}},
+        "prune.plan.0.structure: rows of BlockColumns must be a whole number >= 1, not 0",
+    ),
+    (
+        {"prune__pruner": {"type": "Lasso"}},
+        "prune.pruner.type must be one of Magnitude, ReweightedGroupLasso, not 'Lasso'",
+    ),
+    ({"prune__harden_at": 11}, "prune: harden_at must be at most the 10 steps, not 11"),
+    ({"prune__plan": []}, "prune.plan must have at least 1 entry, not 0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), WRONG, ids=[sentence[:40] for _, sentence in WRONG])
+def test_what_is_wrong_is_named(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(table(**changes), "r.toml")
+    assert str(caught.value) == f"recipe 'r.toml': {sentence}"
+
+
+def test_files_that_are_no_recipes(tmp_path: Path) -> None:
+    missing, broken, binary = (tmp_path / name for name in ("missing.toml", "broken.toml", "binary.toml"))
+    broken.write_text("version = ")
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path, words in (
+        (missing, "must be a file that can be read: No such file or directory"),
+        (tmp_path, "must be a file that can be read: Is a directory"),
+        (broken, "must be TOML: Invalid value (at end of document)"),
+        (binary, "must be TOML: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            read(path)
+        assert str(caught.value) == f"recipe {str(path)!r} {words}"
