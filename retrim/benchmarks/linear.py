@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -187,6 +188,7 @@ def main() -> None:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": commit(),
             "host": host.describe(),
+            "load": os.getloadavg()[0],
             "threads": options.threads,
             "precision": "fp32",
             "rows": rows,

@@ -177,6 +177,9 @@ def test_it_reads_x_however_it_lies(instruction_set: str, make: Any) -> None:
     y = case.matrix(x)
     for name, same in strided(x).items():
         np.testing.assert_array_equal(case.matrix(same), y, err_msg=name)
+    record = np.zeros(1, [("x", "f4", (30,)), ("odd", "u1")])  # one row, its stride no multiple of 4
+    record["x"] = x[3]
+    np.testing.assert_array_equal(case.matrix(record["x"]), case.matrix(x[3:4]))
     one_row = np.broadcast_to(x[3], x.shape)
     np.testing.assert_array_equal(case.matrix(one_row), np.tile(y[3], (17, 1)))
 

@@ -155,7 +155,7 @@ def _is_output(out: object, shape: tuple[int, ...]) -> bool:
 
 def _has_plain_rows(x: np.ndarray) -> bool:
     """Whether the kernels read `x` as it lies: rows anywhere, features side by side."""
-    return x.ndim == 2 and x.flags.aligned and x.strides[1] == x.itemsize and x.strides[0] % x.itemsize == 0
+    return x.ndim == 2 and x.flags.aligned and x.strides[1] == x.itemsize
 
 
 def _panel_values(view: PackView) -> np.ndarray:
