@@ -69,9 +69,7 @@ def torch_mkl(chain: Chain) -> Run:
     layers = []
     for w, b in zip(chain.weights, chain.biases, strict=True):
         weight = torch.from_numpy(w)
-        layers.append(
-            (ops._mkl_reorder_linear_weight(weight, tokens), weight, torch.from_numpy(b))
-        )
+        layers.append((ops._mkl_reorder_linear_weight(weight, tokens), weight, torch.from_numpy(b)))
 
     def run() -> torch.Tensor:
         y = torch.from_numpy(chain.x)

@@ -25,7 +25,9 @@ def activate(y: np.ndarray, activation: str | None) -> np.ndarray:
         u = 2.0 * math.sqrt(2.0 / math.pi) * (y + 0.044715 * y**3)
         small = np.exp(-np.abs(u))  # (1 + tanh(u / 2)) / 2 = 1 / (1 + exp(-u))
         share = np.where(u < 0, small, 1.0) / (1.0 + small)
-    return np.where(np.isneginf(y), -0.0, y) * share
+    finite: np.ndarray = np.where(np.isneginf(y), -0.0, y)  # -inf has no share
+    result: np.ndarray = finite * share
+    return result
 
 
 def linear(
