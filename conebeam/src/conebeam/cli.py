@@ -13,6 +13,7 @@ from rich.console import Console
 from conebeam import __version__
 from conebeam.cli_scene import register, reported, run_shown
 from conebeam.cli_tables import depth_table
+from conebeam.demo import HISTORIES, run_demo
 from conebeam.dose import Beam, as_json, build_scene
 from conebeam.job import Job
 from conebeam.provenance import provenance
@@ -103,6 +104,17 @@ def dose(
             f"checks, tables and compilation before that {engine.setup_seconds:.1f} s",
             soft_wrap=True,
         )
+
+
+@app.command("demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("conebeam-demo"),
+    histories: Annotated[int, typer.Option(help="Photons for each beam.", min=64)] = HISTORIES,
+    threads: Annotated[int, typer.Option(help="0 for all cores.")] = 0,
+) -> None:
+    """60 keV and 100 kVp in water beside published DOSXYZnrc results."""
+    with reported():
+        run_demo(out, histories=histories, threads=threads, console=Console())
 
 
 if __name__ == "__main__":

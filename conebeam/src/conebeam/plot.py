@@ -54,7 +54,7 @@ def curve_figure(
         If there is no curve, or they do not share axis and unit.
     """
     _check_alike(curves)
-    figure = _figure((6.4, 5.4 if comparison is None else 6.4), title)
+    figure = new_figure((6.4, 5.4 if comparison is None else 6.4), title)
     if comparison is None:
         draw_curves(figure.add_subplot(), curves, reference)
         return figure
@@ -81,7 +81,7 @@ def overview_figure(result: Result, *, title: str = "") -> Figure:
         raise ConfigError("a result must hold a curve or a grid to be drawn, and holds neither")
     columns = min(panels, 3)
     rows = -(-panels // columns)
-    figure = _figure((5.2 * columns, 4.4 * rows), title)
+    figure = new_figure((5.2 * columns, 4.4 * rows), title)
     axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
     for ax, group in zip(axes, groups, strict=False):
         draw_curves(ax, group)
@@ -97,7 +97,7 @@ def plane_figure(quantity: Quantity, *, normal: str = "y", at_cm: float = 0.0, t
     # The picture takes the shape of the plane, within reason.
     spans = [float(np.ptp(_edges(a))) for a, n in zip(quantity.axes, "xyz", strict=False) if n != normal]
     ratio = float(np.clip(spans[1] / spans[0], 0.4, 1.6)) if len(spans) == 2 else 1.0
-    figure = _figure((6.4, 1.3 + 4.9 * ratio), title)
+    figure = new_figure((6.4, 1.3 + 4.9 * ratio), title)
     draw_plane(figure.add_subplot(), quantity, normal=normal, at_cm=at_cm)
     return figure
 
@@ -153,10 +153,10 @@ def draw_curves(
     if edges is not None:
         ax.set_xlim(edges[0], edges[-1])
     ax.legend(fontsize=8, frameon=False)
-    _tidy(ax)
+    tidy(ax)
 
 
-def draw_differences(ax: Axes, comparison: Comparison) -> None:
+def draw_differences(ax: Axes, comparison: Comparison, *, colour: str = COLOURS[0]) -> None:
     """Differences with bars of two combined standard deviations, and the tolerance."""
     both = 2.0 * np.hypot(comparison.sigma_ours, comparison.sigma_reference)
     t = comparison.tolerance
@@ -164,7 +164,7 @@ def draw_differences(ax: Axes, comparison: Comparison) -> None:
     ax.axhline(0.0, color="black", linewidth=0.7)
     ax.errorbar(
         comparison.position, comparison.difference, yerr=both, fmt="o", markersize=3.0,
-        color=COLOURS[0], elinewidth=0.8,
+        color=colour, elinewidth=0.8,
     )  # fmt: skip
     reach = max(1.6 * t, 1.15 * float(np.max(np.abs(comparison.difference) + both)))
     ax.set_ylim(-reach, reach)
@@ -176,7 +176,7 @@ def draw_differences(ax: Axes, comparison: Comparison) -> None:
         transform=ax.transAxes, ha="right", va="bottom", fontsize=8,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
     )  # fmt: skip
-    _tidy(ax)
+    tidy(ax)
 
 
 def draw_plane(ax: Axes, quantity: Quantity, *, normal: str = "y", at_cm: float = 0.0) -> None:
@@ -240,7 +240,8 @@ def _edges(axis: Axis) -> NDArray[np.float64]:
     return axis.edges
 
 
-def _figure(size: tuple[float, float], title: str) -> Figure:
+def new_figure(size: tuple[float, float], title: str) -> Figure:
+    """A figure on the Agg canvas."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     if title:
@@ -296,7 +297,8 @@ def _cycled(count: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
-def _tidy(ax: Axes) -> None:
+def tidy(ax: Axes) -> None:
+    """Light grid, no box."""
     ax.grid(True, color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.tick_params(labelsize=8)
