@@ -46,7 +46,7 @@ def read_corpus(path: Path | None = None) -> Corpus:
     Raises
     ------
     CorpusError
-        If there is no text.
+        If there is no text, or a file cannot be read.
     """
     if path is None:
         root = Path(sysconfig.get_path("stdlib"))
@@ -56,7 +56,7 @@ def read_corpus(path: Path | None = None) -> Corpus:
         raise CorpusError(f"corpus {str(path)!r} must be a file or folder that exists")
     if path.is_dir():
         return _split(_folder(path, "*", set()), str(path.name))
-    text = _text(path.read_bytes())
+    text = _text(_bytes(path))
     if text is None:
         raise CorpusError(f"corpus {str(path)!r} must be UTF-8 text, not a binary file")
     return _split([(path.name, text)] if text.strip() else [], str(path))
@@ -68,10 +68,17 @@ def _folder(root: Path, pattern: str, skipped: set[str]) -> list[tuple[str, str]
         parts = file.relative_to(root).parts
         if skipped.intersection(parts[:-1]) or not file.is_file():
             continue
-        text = _text(file.read_bytes())
+        text = _text(_bytes(file))
         if text is not None and text.strip():
             found.append(("/".join(parts), text))
     return found
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"corpus {str(file)!r} cannot be read: {error.strerror or error}") from error
 
 
 def _text(data: bytes) -> str | None:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from retrim.errors import CorpusError
+
 
 @dataclass(frozen=True)
 class Score:
@@ -44,7 +46,14 @@ def evaluate(
         Length of a window; every window is scored at all its positions.
     most : int, optional
         Upper limit of tokens to score; windows are then spread evenly.
+
+    Raises
+    ------
+    CorpusError
+        If there is nothing to score.
     """
+    if len(ids) < 2:
+        raise CorpusError(f"held-out text must have at least 2 tokens, not {len(ids)}")
     windows = max(1, (len(ids) - 1) // context)
     starts = np.arange(windows) * context
     if most is not None and windows * context > most:

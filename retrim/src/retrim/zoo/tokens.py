@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,7 +10,8 @@ from typing import cast
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from retrim.errors import CorpusError
+from retrim.errors import ArtifactError, CorpusError
+from retrim.files import replacing
 from retrim.zoo.corpus import Corpus
 
 END = "<|end|>"
@@ -36,7 +36,7 @@ class TokenizedCorpus:
 
 
 def train_tokenizer(texts: tuple[str, ...], vocabulary: int) -> Tokenizer:
-    """Train a byte-level BPE of `vocabulary` entries on the first 4 million characters."""
+    """Train a byte-level BPE of `vocabulary` entries on 4 million characters from all over the texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -56,15 +56,16 @@ def tokenize(corpus: Corpus, vocabulary: int, cache: Path | None = None) -> Toke
     Raises
     ------
     CorpusError
-        If the vocabulary does not fit, or the text is shorter than a few batches.
+        If the vocabulary does not fit, the text is shorter than a few batches, or
+        the cache cannot be written.
     """
     if not 300 <= vocabulary <= 65536:
         raise CorpusError(f"vocabulary must lie between 300 and 65536, not {vocabulary}")
     key = hashlib.sha256(f"{_FORMAT} {corpus.digest} {vocabulary}".encode()).hexdigest()[:16]
     stored = None if cache is None else cache / f"tokens-{key}.npz"
-    if stored is not None and stored.exists():
-        with np.load(stored, allow_pickle=False) as read:
-            return TokenizedCorpus(str(read["tokenizer"]), read["train"], read["held_out"])
+    found = None if stored is None else _read(stored)
+    if found is not None:
+        return found
     tokenizer = train_tokenizer(corpus.train, vocabulary)
     result = TokenizedCorpus(
         tokenizer.to_str(),
@@ -72,11 +73,24 @@ def tokenize(corpus: Corpus, vocabulary: int, cache: Path | None = None) -> Toke
         _enough(_encode(tokenizer, corpus.held_out), "held-out", corpus),
     )
     if stored is not None:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        beside = stored.with_name(f".{os.getpid()}-{stored.name}")
-        np.savez(beside, tokenizer=np.array(result.tokenizer), train=result.train, held_out=result.held_out)
-        os.replace(beside, stored)
+        _write(stored, result)
     return result
+
+
+def _read(stored: Path) -> TokenizedCorpus | None:
+    """What an earlier call left, or None if there is nothing whole."""
+    try:
+        with stored.open("rb") as file, np.load(file, allow_pickle=False) as read:
+            return TokenizedCorpus(str(read["tokenizer"]), read["train"], read["held_out"])
+    except Exception:
+        return None  # missing or damaged: it is made anew
+
+
+def _write(stored: Path, corpus: TokenizedCorpus) -> None:
+    with replacing(stored, "token cache", CorpusError) as beside:
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            np.savez(file, tokenizer=np.array(corpus.tokenizer), train=corpus.train, held_out=corpus.held_out)
 
 
 def encode(tokenizer: str, corpus: Corpus) -> np.ndarray:
@@ -86,8 +100,16 @@ def encode(tokenizer: str, corpus: Corpus) -> np.ndarray:
     ------
     CorpusError
         If the text is shorter than 300 tokens.
+    ArtifactError
+        If the tokenizer is none, or has no entry for the end of a text.
     """
-    return _enough(_encode(Tokenizer.from_str(tokenizer), corpus.held_out), "held-out", corpus)
+    try:
+        trained = Tokenizer.from_str(tokenizer)
+    except Exception as error:
+        raise ArtifactError(f"the tokenizer must be JSON of the `tokenizers` library: {error}") from error
+    if trained.token_to_id(END) is None:
+        raise ArtifactError(f"the tokenizer must have an entry {END}: take one that retrim trained")
+    return _enough(_encode(trained, corpus.held_out), "held-out", corpus)
 
 
 def _enough(ids: np.ndarray, name: str, corpus: Corpus) -> np.ndarray:
@@ -109,6 +131,7 @@ def _encode(tokenizer: Tokenizer, texts: tuple[str, ...]) -> np.ndarray:
 
 
 def _up_to(texts: tuple[str, ...], characters: int) -> list[str]:
+    """Texts of `characters` together; every n-th first, as neighbours (of one folder) are alike."""
     taken, total = [], 0
     step = max(1, len(texts) * 4 // 5 // 97) if len(texts) > 97 else 1
     for text in [text for offset in range(step) for text in texts[offset::step]]:

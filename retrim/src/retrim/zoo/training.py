@@ -8,8 +8,9 @@ averaged before the pruner sees them.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
-import os
 import signal
 import threading
 import time
@@ -25,6 +26,7 @@ from torch import distributed, nn
 from torch.nn import functional
 
 from retrim.errors import CheckpointError, ConfigError, Interrupted
+from retrim.files import replacing
 from retrim.prune import Pruner
 from retrim.torch.distil import Distillation
 from retrim.zoo.lm import TransformerLM
@@ -73,6 +75,12 @@ class Schedule:
         for name in ("steps", "batch", "context"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be a whole number >= 1, not {getattr(self, name)}")
+        for name in ("rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be a number > 0, not {getattr(self, name)}")
+        for name in ("warmup", "decay", "floor"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be a number >= 0, not {getattr(self, name)}")
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step 0, 1, …"""
@@ -96,6 +104,9 @@ class Batches:
             raise ConfigError(
                 f"context must be shorter than the {len(self.ids)} training tokens, not {self.context}"
             )
+
+        if self.seed < 0:
+            raise ConfigError(f"seed must be a whole number >= 0, not {self.seed}")
 
     def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets of step `step`, each (batch, context)."""
@@ -176,9 +187,18 @@ def train(
         After Ctrl-C or SIGTERM, once the checkpoint is written.
     ConfigError
         If the loss is no longer finite; the last checkpoint is kept.
+    CheckpointError
+        If the checkpoint is damaged, or another run's, or cannot be written.
+
+    Notes
+    -----
+    Resumed or not, a run gives the same bits on the same machine with the same
+    number of torch threads.  Another number sums in another order, and the runs
+    drift apart as rounding errors grow; so do one process and several.
     """
     run = _Run(model, ids, schedule, seed, pruning, teacher)
     step = run.restore(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
+    run.start_together(step)
     if step == 0:
         run.harden_if_due(0)
     last = schedule.steps if stop_at is None else min(stop_at, schedule.steps)
@@ -193,12 +213,13 @@ def train(
             run.history.seconds = before + time.monotonic() - began
             if on_step is not None:
                 on_step(step, loss)
+            stop = run.agree(stopped.is_set())
             if checkpoint is not None and (
-                stopped.is_set() or step == last or time.monotonic() - saved > SAVE_EVERY_SECONDS
+                stop or step == last or time.monotonic() - saved > SAVE_EVERY_SECONDS
             ):
                 run.save(checkpoint, step)
                 saved = time.monotonic()
-            if stopped.is_set() and step < last:
+            if stop and step < last:
                 where = "" if checkpoint is None else "; the same command goes on from there"
                 raise Interrupted(f"training was interrupted after step {step} of {schedule.steps}{where}")
     return run.history
@@ -222,7 +243,11 @@ class _Run:
             model.parameters(), lr=schedule.rate, betas=(0.9, 0.95), weight_decay=schedule.decay, fused=True
         )
         self.history = History()
-        self.identity = f"{asdict(schedule)} {seed} {model.config} {pruning and _describe(pruning)}"
+        data = hashlib.sha256(np.ascontiguousarray(ids).data).hexdigest()
+        lesson = teacher and teacher.distillation
+        self.identity = (
+            f"{asdict(schedule)} {seed} {data} {model.config} {pruning and _describe(pruning)} {lesson}"
+        )
         self.rank, self.ranks = 0, 1
         if distributed.is_available() and distributed.is_initialized():
             self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
@@ -232,7 +257,34 @@ class _Run:
             teacher.model.eval()
         model.train()
 
+    def start_together(self, step: int) -> None:
+        """Give every rank the first one's weights and pruner, and make sure that all begin at one step."""
+        if self.ranks == 1:
+            return
+        steps: list[int] = [0] * self.ranks
+        distributed.all_gather_object(steps, step)
+        if len(set(steps)) > 1:
+            raise CheckpointError(
+                f"every rank must find the same checkpoint, but they would go on from steps {steps}: put it in a "
+                "folder that all machines see"
+            )
+        for tensor in self.model.state_dict().values():
+            distributed.broadcast(tensor, src=0)
+        if self.pruning is not None:
+            state = [self.pruning.pruner.state_dict()]
+            distributed.broadcast_object_list(state, src=0)
+            self.pruning.pruner.load_state_dict(state[0])
+
+    def agree(self, stop: bool) -> bool:
+        """Whether any rank was asked to stop: all stop at one step, or the others would wait forever."""
+        if self.ranks == 1:
+            return stop
+        asked = torch.tensor(int(stop))
+        distributed.all_reduce(asked)
+        return bool(asked)
+
     def step(self, step: int) -> float:
+        """Train one step; its loss, over all ranks."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate_at(step)
         inputs, targets = (part[self.rank :: self.ranks] for part in self.batches(step))
@@ -240,13 +292,13 @@ class _Run:
             loss = self._loss(inputs, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        value = self._average_gradients(float(loss.detach()))
-        if not math.isfinite(value):
+        value = self._average(float(loss.detach()))
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip))
+        if not (math.isfinite(value) and math.isfinite(norm)):
             raise ConfigError(
-                f"the training loss must stay finite, but is {value} at step {step + 1}: lower the learning "
-                "rate; the last checkpoint is kept"
+                f"the training loss and its gradient must stay finite, but are {value:g} and {norm:g} at step "
+                f"{step + 1}: lower the learning rate; the last checkpoint is kept"
             )
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         if self.pruning is not None:
             self.pruning.pruner.add_gradient_()
         self.optimizer.step()
@@ -303,7 +355,8 @@ class _Run:
             goal = self.teacher.model.head(self.teacher.model.norm(goal_states[-1]))
         return self.teacher.distillation(loss, logits.float(), goal.float(), states, goal_states)
 
-    def _average_gradients(self, loss: float) -> float:
+    def _average(self, loss: float) -> float:
+        """Mean over the ranks, of gradients in place and of the loss."""
         if self.ranks == 1:
             return loss
         for parameter in self.model.parameters():
@@ -316,18 +369,17 @@ class _Run:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint beside `path` and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        torch.save(state, beside)
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"checkpoint {str(path)!r} cannot be written: {error.strerror or error}; free some space or "
-            "choose another folder"
-        ) from error
+    """Write a checkpoint beside `path` and rename it.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    content = io.BytesIO()  # torch.save hides what the system says about a file that it cannot write
+    torch.save(state, content)
+    with replacing(path, "checkpoint", CheckpointError) as beside:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:
