@@ -114,23 +114,22 @@ def build_scene(beam: Beam, *, histories: int, seed: int = 1) -> Scene:
         if at + 0.5 * _PITCH_CM <= depth[-1]
     ]  # fmt: skip
     side = beam.field_at_surface_cm
-    return Scene(
-        name=_title(beam),
-        seed=seed,
-        histories=histories,
-        source={
+    values: dict[str, Any] = {
+        "name": _title(beam), "seed": seed, "histories": histories,
+        "source": {
             "kind": "point", "position_cm": (0.0, 0.0, -beam.ssd_cm),
             "field": {"kind": "rectangle", "width_cm": side, "height_cm": side},
             "spectrum": _spectrum(beam),
         },
-        phantom={"kind": "water_box", "size_cm": (beam.phantom_cm,) * 3},
-        scorers=[
+        "phantom": {"kind": "water_box", "size_cm": (beam.phantom_cm,) * 3},
+        "scorers": [
             {
                 "kind": "dose", "per": "fluence", "curves": curves,
                 "x_cm": {"edges_cm": lateral}, "y_cm": {"edges_cm": lateral}, "z_cm": {"edges_cm": depth},
             }
         ],
-    )  # fmt: skip
+    }  # fmt: skip
+    return Scene(**values)
 
 
 def as_json(

@@ -118,9 +118,9 @@ class Engine:
             lambda edges: grid_masses(geometry, self._table, edges),
         )  # fmt: skip
         self._plane_plans = plan_planes(self._scene, self._beam.area, batch, self._physics)
-        self.scored: tuple[Scored, ...] = tuple(
-            s for plan in (*self._grid_plans, *self._plane_plans) for s in plan.scored
-        )
+        plans: tuple[GridPlan | PlanePlan, ...] = (*self._grid_plans, *self._plane_plans)
+        self._plans = plans
+        self.scored: tuple[Scored, ...] = tuple(s for plan in self._plans for s in plan.scored)
         self.path, self._kernel, self._sizes = self._choose(geometry, densities)
         self.balance = Balance()
         self._lock = threading.Lock()
@@ -216,7 +216,7 @@ class Engine:
                     return None
                 self._kernel(start, min(start + SLICE, last), grids, planes, balance)
         sums: dict[str, NDArray[np.float64]] = {}
-        for plan in (*self._grid_plans, *self._plane_plans):
+        for plan in self._plans:
             sums.update(plan.take(grids if isinstance(plan, GridPlan) else planes))
         with self._lock:
             self.balance += _balance(balance)

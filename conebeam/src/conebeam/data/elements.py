@@ -97,15 +97,14 @@ def _jump(z: int, edge: float) -> float | None:
 
 def cross_sections(z: int, energies: NDArray[np.float64]) -> NDArray[np.float64]:
     """Photoelectric, incoherent and coherent cross sections, cm²/g, shape (3, n)."""
-    columns = [
-        (xraylib.CS_Photo(z, e), xraylib.CS_Compt(z, e), xraylib.CS_Rayl(z, e)) for e in energies.tolist()
-    ]
-    return np.array(columns).T
+    functions = (xraylib.CS_Photo, xraylib.CS_Compt, xraylib.CS_Rayl)
+    rows = [[float(function(z, e)) for e in energies.tolist()] for function in functions]
+    return np.array(rows, dtype=np.float64)
 
 
 def form_factor(z: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """F(x), x = sin(θ/2)/λ in 1/Å."""
-    return np.array([xraylib.FF_Rayl(z, q) for q in x.tolist()])
+    return np.array([float(xraylib.FF_Rayl(z, q)) for q in x.tolist()])
 
 
 def incoherent_function(z: int, x: NDArray[np.float64]) -> NDArray[np.float64]:

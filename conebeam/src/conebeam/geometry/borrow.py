@@ -20,7 +20,7 @@ from conebeam.compilation import inlined, kernel
 from conebeam.geometry.table import Table
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _pointer(_context: Any, _address: Any) -> Any:
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
@@ -31,7 +31,7 @@ def _pointer(_context: Any, _address: Any) -> Any:
 @inlined
 def lent(array: Any) -> Any:
     """An array that owns nothing."""
-    address: Any = _pointer(array.ctypes.data)  # type: ignore[call-arg]
+    address: Any = _pointer(array.ctypes.data)
     return carray(address, array.shape, array.dtype)
 
 

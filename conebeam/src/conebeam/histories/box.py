@@ -4,6 +4,9 @@ Coordinates are float32 with the box's centre at zero; energies are accounted in
 float64, so that deposits, escapes and emission balance in every history.
 """
 
+# float32 and float64 meet on purpose in kernels; Numba checks their types, not mypy.
+# mypy: disable-error-code="arg-type, assignment"
+
 from __future__ import annotations
 
 import math

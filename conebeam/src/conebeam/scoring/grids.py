@@ -20,7 +20,7 @@ Eurographics 1987, doi:10.2312/egtp.19871000.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,9 @@ _ROUNDING = 1e-3
 
 # voxel, path length, next faces, last faces, face steps, voxel steps, path lengths of the
 # next faces, 1/direction: x, y, z each.
-I64, F32 = np.int64, np.float32
-Walk = tuple[
+I64: TypeAlias = np.int64
+F32: TypeAlias = np.float32
+Walk: TypeAlias = tuple[
     I64, F32, I64, I64, I64, I64, I64, I64, I64, I64, I64, I64, I64, I64, F32, F32, F32, F32, F32, F32
 ]
 
@@ -102,7 +103,7 @@ def build_grids(grids: Sequence[Edges], deposit: Sequence[bool], origin: tuple[f
 
 
 @inlined
-def slot(grids: Grids, g: int, axis: int, p: np.float32) -> int:
+def slot(grids: Grids, g: int, axis: int, p: np.float32) -> np.int64:
     """Bin of a coordinate along an axis, clamped to the grid."""
     part = np.int64((p - grids.box[g, axis]) * grids.scale[g, axis])
     count = np.int64(grids.shape[g, axis])

@@ -59,13 +59,14 @@ def build_emission(
     """Source as arrays; ``origin`` (world) becomes the transport's zero."""
     zero = np.asarray(origin)
     keep, other = _alias(spectrum.weight)
-    arrays = [
-        np.ascontiguousarray(a, dtype=np.float64)
-        for a in (position - zero, direction, centre - zero, across, along)
-    ]
+
+    def flat(a: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.ascontiguousarray(a, dtype=np.float64)
+
     return Emission(
-        kind, shape, *arrays, _nearest(shape, position - centre, across, along),
-        keep, other, spectrum.low.copy(), spectrum.high - spectrum.low,
+        kind, shape, flat(position - zero), flat(direction), flat(centre - zero), flat(across), flat(along),
+        _nearest(shape, position - centre, across, along), keep, other,
+        spectrum.low.copy(), spectrum.high - spectrum.low,
     )  # fmt: skip
 
 

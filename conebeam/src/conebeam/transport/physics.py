@@ -120,13 +120,16 @@ def _build(materials: Sequence[Material], cut: float) -> Physics:
     vacancies = _vacancies(numbers, cut)
     lines = _lines(vacancies, cut)
     emitted = _mean_emission(*lines)
-    sections, incoherent, coherent, channels = [], [], [], []
+    sections: list[NDArray[np.float64]] = []
+    incoherent: list[NDArray[np.float64]] = []
+    coherent: list[NDArray[np.float64]] = []
+    channels: list[list[tuple[int, NDArray[np.float64]]]] = []
     for m in materials:
         parts = m.by_number()
-        photo, compton, rayleigh = sum(f * raw[z] for z, f in parts)
+        photo, compton, rayleigh = np.sum([f * raw[z] for z, f in parts], axis=0)
         electrons = sum(f / elements.atomic_weight(z) * z for z, f in parts)
-        s = sum(f / elements.atomic_weight(z) * scatter[z] for z, f in parts) / electrons
-        f2 = sum(f / elements.atomic_weight(z) * form2[z] for z, f in parts)
+        s = np.sum([f / elements.atomic_weight(z) * scatter[z] for z, f in parts], axis=0) / electrons
+        f2 = np.sum([f / elements.atomic_weight(z) * form2[z] for z, f in parts], axis=0)
         own = _channels(parts, at, raw, photo, vacancies)
         escaping = sum((share * emitted[v] for v, share in own), np.zeros(len(at)))
         transfer = photo * (1.0 - escaping / at) + compton * _recoil(at, t, s)

@@ -18,4 +18,4 @@ _UNIT = np.float32(2.0**-physics.MOMENTUM_SHIFT)
 def place(t: np.float32) -> tuple[int, np.float32]:
     """Index of the table point below t (1/Å²) and the way to the next one, 0 to 1."""
     bits = np.int64(np.float32(t + _OFFSET).view(np.int32)) - _BITS
-    return bits >> _SHIFT, np.float32(bits & _MASK) * _UNIT
+    return int(bits >> _SHIFT), np.float32(bits & _MASK) * _UNIT
