@@ -40,6 +40,20 @@ def test_any_number_of_dimensions(shape: tuple[int, ...], structure: Structure) 
         assert_close(packed(x), layer(x))
 
 
+def test_torchs_defaults_do_not_matter() -> None:
+    layer, packed = dense()
+    x = torch.randn(3, 24)
+    wanted = layer(x).detach()
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        got = packed(x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert_close(got, wanted)
+
+
 def test_no_tokens_at_all() -> None:
     _, packed = dense()
     assert packed(torch.zeros(0, 24)).shape == (0, 64)

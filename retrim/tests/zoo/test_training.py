@@ -15,8 +15,6 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from retrim.errors import CheckpointError, ConfigError, Interrupted, RetrimError
 from retrim.prune import CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
@@ -24,7 +22,7 @@ from retrim.structures import BlockColumns
 from retrim.torch import Distillation
 from retrim.zoo import training
 from retrim.zoo.lm import TransformerLM, build
-from retrim.zoo.training import Batches, Pruning, Schedule, Teacher, load_state, save_state, train
+from retrim.zoo.training import Pruning, Schedule, Teacher, load_state, save_state, train
 
 SIZES = {"vocabulary": 40, "width": 16, "layers": 1, "heads": 2, "context": 8, "expansion": 2}
 SCHEDULE = Schedule(steps=14, batch=4, context=8, rate=3e-3, warmup=3)
@@ -92,36 +90,6 @@ def test_schedules_that_make_no_sense(fields: dict[str, Any], sentence: str) -> 
     with pytest.raises(ConfigError) as caught:
         Schedule(**{"steps": 10, **fields})
     assert str(caught.value) == sentence
-
-
-@given(seed=st.integers(0, 2**32), step=st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None, derandomize=True)
-def test_batches_are_a_function_of_seed_and_step(seed: int, step: int) -> None:
-    ids = np.arange(1000, dtype=np.uint16)
-    batches = Batches(ids, batch=5, context=7, seed=seed)
-    inputs, targets = batches(step)
-    batches(step + 1)
-    again = Batches(ids, batch=5, context=7, seed=seed)(step)
-    assert torch.equal(inputs, again[0])
-    assert torch.equal(targets, again[1])
-    assert inputs.shape == targets.shape == (5, 7)
-    assert torch.equal(inputs + 1, targets)  # each target is what follows
-    assert torch.equal(inputs[:, 1:], targets[:, :-1])
-    assert not torch.equal(inputs, batches(step + 1)[0])
-    assert not torch.equal(inputs, Batches(ids, batch=5, context=7, seed=seed + 1)(step)[0])
-
-
-def test_batches_that_cannot_be_drawn() -> None:
-    for length, context in ((9, 8), (5, 100)):
-        with pytest.raises(ConfigError) as caught:
-            Batches(np.zeros(length, np.uint16), 2, context, 0)
-        assert str(caught.value) == (
-            f"context must be shorter than the {length} training tokens, not {context}"
-        )
-    assert Batches(np.zeros(10, np.uint16), 2, 8, 0)(0)[0].shape == (2, 8)
-    with pytest.raises(ConfigError) as caught:
-        Batches(IDS, 2, 8, -1)
-    assert str(caught.value) == "seed must be a whole number >= 0, not -1"
 
 
 # --- what training does ------------------------------------------------------------------------
@@ -217,6 +185,7 @@ from retrim.errors import RetrimError
 from retrim.prune import Plan, ReweightedGroupLasso, Rule
 from retrim.structures import BlockColumns
 from retrim.zoo import training
+from retrim.zoo.batches import Batches
 from retrim.zoo.lm import build
 training.SAVE_EVERY_SECONDS = {save_every}
 ids = (np.cumsum(np.random.default_rng(0).integers(0, 3, 400)) % 40).astype(np.uint16)

@@ -20,7 +20,6 @@ import math
 import mmap
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +41,7 @@ from retrim.artifact.model import (
     raw,
 )
 from retrim.errors import ArtifactError, ConfigError
+from retrim.files import replacing
 
 _FORMAT = "retrim"
 _TOKENIZER = "tokenizer.json"
@@ -70,32 +70,13 @@ def save(path: str | os.PathLike[str], artifact: Artifact) -> int:
         check_tensor(name, tensor)
     manifest, stored = _manifest_of(artifact)
     head = _header(manifest, stored)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(head)
-            for tensor in stored.values():
-                file.write(raw(tensor.data))
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        os.replace(beside, target)
-    except OSError as error:
-        _discard(beside)
-        raise ArtifactError(
-            f"artifact {str(target)!r} cannot be written: {error.strerror or error}; free some space or choose "
-            "another folder"
-        ) from error
-    except BaseException:
-        _discard(beside)
-        raise
-    return size
-
-
-def _discard(beside: Path) -> None:
-    # the folder may be what could not be written to: the first error is the one to report
-    with suppress(OSError):
-        beside.unlink(missing_ok=True)
+    with replacing(target, "artifact", ArtifactError) as beside, beside.open("wb") as file:
+        file.write(head)
+        for tensor in stored.values():
+            file.write(raw(tensor.data))
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
 
 
 def _manifest_of(artifact: Artifact) -> tuple[Manifest, dict[str, Tensor]]:

@@ -61,7 +61,7 @@ class PackedLinear(nn.Module):
         rows = x.detach().reshape(-1, self.in_features)
         if rows.stride(-1) != 1 and self.in_features > 1:
             rows = rows.contiguous()
-        y = torch.empty((rows.shape[0], self.out_features))
+        y = torch.empty((rows.shape[0], self.out_features), dtype=torch.float32, device="cpu")
         self.matrix.into(rows, y)
         return y.view(*x.shape[:-1], self.out_features)
 

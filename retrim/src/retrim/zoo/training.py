@@ -29,6 +29,7 @@ from retrim.errors import CheckpointError, ConfigError, Interrupted
 from retrim.files import replacing
 from retrim.prune import Pruner
 from retrim.torch.distil import Distillation
+from retrim.zoo.batches import Batches
 from retrim.zoo.lm import TransformerLM
 
 
@@ -88,33 +89,6 @@ class Schedule:
             return self.rate * (step + 1) / self.warmup
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Random windows of a token array: batch s is a function of (seed, s)."""
-
-    ids: np.ndarray
-    batch: int
-    context: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if len(self.ids) < self.context + 2:
-            raise ConfigError(
-                f"context must be shorter than the {len(self.ids)} training tokens, not {self.context}"
-            )
-
-        if self.seed < 0:
-            raise ConfigError(f"seed must be a whole number >= 0, not {self.seed}")
-
-    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets of step `step`, each (batch, context)."""
-        draw = np.random.Generator(np.random.Philox(key=[self.seed, step]))
-        starts = draw.integers(0, len(self.ids) - self.context - 1, size=self.batch)
-        window = self.ids[starts[:, None] + np.arange(self.context + 1)].astype(np.int64)
-        taken = torch.from_numpy(window)
-        return taken[:, :-1].contiguous(), taken[:, 1:].contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
