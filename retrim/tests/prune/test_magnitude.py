@@ -12,7 +12,7 @@ from torch import nn
 
 from retrim.errors import ConfigError
 from retrim.prune import CubicSchedule, Magnitude, Plan, Rule
-from retrim.structures import BlockColumns, Density, Elements, Filters, Structure, Within
+from retrim.structures import BlockColumns, BlockRows, Density, Elements, Filters, Structure, Within
 
 
 def linear(outputs: int = 8, inputs: int = 20) -> nn.Linear:
@@ -121,3 +121,20 @@ def test_a_step_that_the_structure_cannot_reach_is_passed_over() -> None:
         pruner.step()
     assert zeros(layer) == 0.75
     assert pruner.supports["weight"].density == 0.25
+
+
+def test_hardening_keeps_the_support_that_a_schedule_has_reached() -> None:
+    """Projecting this form a second time would lose weights: see the notes of `Within`."""
+    structure = Within(BlockRows(4), BlockColumns(2))
+    layer = linear(outputs=8, inputs=16)
+    pruner = Magnitude(CubicSchedule(begin=0, end=1, every=1))
+    pruner.prepare(layer, plan(structure, (0.5, 0.125)))
+    pruner.step()
+    before, support = layer.weight.detach().clone(), pruner.supports["weight"]
+    assert not torch.equal(structure.project(before, (0.5, 0.125))[0], before)
+    assert pruner.harden()[0].lost == 0
+    assert torch.equal(layer.weight, before)
+    assert pruner.supports["weight"] is support
+    with torch.no_grad():
+        layer.weight += 1  # a weight that has left its support is projected anew
+    assert pruner.harden()[0].lost > 0

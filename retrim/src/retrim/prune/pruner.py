@@ -14,6 +14,7 @@ training loop it takes three calls a step::
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ class Pruner(ABC):
     def harden(self) -> list[Hardened]:
         """Project every weight onto its structure: what is pruned is exactly zero from here on.
 
+        A weight that a schedule has brought there already keeps its support.
+
         Raises
         ------
         WeightError
@@ -127,7 +130,7 @@ class Pruner(ABC):
         report = []
         for target in self.targets:
             matrix = target.matrix()
-            projected, support = target.structure.project(matrix, target.density)
+            projected, support = self._final(target, matrix)
             norm = float(torch.linalg.vector_norm(matrix))
             lost = float(torch.linalg.vector_norm(matrix - projected))
             report.append(Hardened(target.name, support.density, lost / norm if norm else 0.0))
@@ -223,6 +226,14 @@ class Pruner(ABC):
         """Undo `_state`."""
 
     # --- shared machinery --------------------------------------------------------
+
+    def _final(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
+        """The projection of a weight, or the weight itself where it lies in a support of the final density."""
+        held = self._supports.get(target.name)
+        arrived = held is not None and math.isclose(held.density, target.reached)
+        if held is not None and arrived and torch.equal(held.apply(matrix), matrix):
+            return matrix, held
+        return target.structure.project(matrix, target.density)
 
     def _plan(self) -> dict[str, str]:
         """What each weight is held to, in words."""
