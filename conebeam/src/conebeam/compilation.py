@@ -57,9 +57,15 @@ def inlined(function: F) -> F:
 @cache
 def kernel_key() -> str:
     """Hash over all sources of compiled functions and the version of Numba."""
+    return hashlib.sha256((numba.__version__ + source_digest(*_SOURCES)).encode()).hexdigest()[:16]
+
+
+@cache
+def source_digest(*names: str) -> str:
+    """Hash over files and folders of this package."""
     package = Path(__file__).parent
-    digest = hashlib.sha256(numba.__version__.encode())
-    for name in _SOURCES:
+    digest = hashlib.sha256()
+    for name in names:
         place = package / name
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())

@@ -78,8 +78,12 @@ def from_formula(name: str, formula: str, density_g_cm3: float) -> Material:
         parsed = xraylib.CompoundParser(formula)
     except ValueError:
         raise DataError(f"the formula of '{name}' must read like H2O or CsI, not '{formula}'") from None
-    symbols = [xraylib.AtomicNumberToSymbol(z) for z in parsed["Elements"]]
-    fractions = dict(zip(symbols, parsed["massFractions"], strict=True))
+    grams = {
+        xraylib.AtomicNumberToSymbol(z): count * elements.atomic_weight(z)
+        for z, count in zip(parsed["Elements"], parsed["nAtoms"], strict=True)
+    }
+    total = math.fsum(grams.values())
+    fractions = {symbol: mass / total for symbol, mass in grams.items()}
     return Material(name=name, density_g_cm3=density_g_cm3, fractions=fractions)
 
 

@@ -130,9 +130,9 @@ class Engine:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """What decides the numbers besides packages: formats of tables, sources of kernels."""
+        """What decides the numbers besides packages: sources of tables and kernels."""
         return {
-            "physics tables": str(physics.FORMAT),
+            "physics tables": physics.tables_key(),
             "xraylib data": elements.version(),
             "kernels": kernel_key(),
         }

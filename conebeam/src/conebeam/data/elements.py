@@ -4,9 +4,9 @@
 wrong for light elements (water at 30 keV 37 % low).  Energy transfer follows from the
 partial cross sections instead.
 
-xraylib tabulates the photoelectric cross section with a jump up to 0.1 % away from
-the edge energy it states, and its shell cross sections (Kissel) ring close to an edge.
-The jump is therefore looked for, and the shares of shells are taken 2 % above an edge.
+xraylib tabulates the photoelectric cross section with jumps up to 1.4 % away from the
+edge energies it states, and its shell cross sections (Kissel) ring close to an edge.
+Jumps are therefore looked for, and the shares of shells are taken 2 % above an edge.
 
 References
 ----------
@@ -26,10 +26,11 @@ from conebeam.errors import DataError
 
 MIN_ENERGY_KEV, MAX_ENERGY_KEV = 1.0, 150.0
 MAX_ATOMIC_NUMBER = 92
+_RISE, _SCAN = 1.0005, 5e-4
+_HYDROGEN = 1.008  # IUPAC 2021, doi:10.1515/pac-2019-0603
 
 SHELLS = ("K", "L1", "L2", "L3")
 _SHELL_NUMBERS = (xraylib.K_SHELL, xraylib.L1_SHELL, xraylib.L2_SHELL, xraylib.L3_SHELL)
-_EDGE_SHELLS = tuple(range(9))  # K, L1…L3, M1…M5
 _OUTER = ("M1", "M2", "M3", "M4", "M5", "N1", "N2", "N3", "N4", "N5", "N6", "N7", "O1", "O2",
           "O3", "O4", "O5")  # fmt: skip
 _COSTER_KRONIG = {
@@ -58,7 +59,8 @@ def atomic_number(symbol: str) -> int:
 
 def atomic_weight(z: int) -> float:
     """Atomic weight, g/mol."""
-    return float(xraylib.AtomicWeight(z))
+    # xraylib keeps two decimals, which for hydrogen is not enough (1.01).
+    return _HYDROGEN if z == 1 else float(xraylib.AtomicWeight(z))
 
 
 def version() -> str:
@@ -69,24 +71,16 @@ def version() -> str:
 @cache
 def edges(z: int) -> tuple[float, ...]:
     """Energies of the photoelectric jumps within the tables' range, rising, keV."""
-    found = set()
-    for shell in _EDGE_SHELLS:
-        try:
-            edge = xraylib.EdgeEnergy(z, shell)
-        except ValueError:
-            continue
-        if MIN_ENERGY_KEV < edge < MAX_ENERGY_KEV:
-            jump = _jump(z, edge)
-            if jump is not None:
-                found.add(jump)
-    return tuple(sorted(found))
+    count = round(np.log(MAX_ENERGY_KEV / MIN_ENERGY_KEV) / _SCAN)
+    energies = np.geomspace(MIN_ENERGY_KEV, MAX_ENERGY_KEV, count).tolist()
+    photo = [xraylib.CS_Photo(z, e) for e in energies]
+    # Between edges the cross section falls: any rise is a jump.
+    rises = [i for i in range(count - 1) if photo[i + 1] > _RISE * photo[i]]
+    return tuple(_jump(z, energies[i], energies[i + 1]) for i in rises)
 
 
-def _jump(z: int, edge: float) -> float | None:
-    low, high = edge * (1.0 - 2e-3), edge * (1.0 + 2e-3)
-    if xraylib.CS_Photo(z, high) < 1.01 * xraylib.CS_Photo(z, low):
-        return None
-    while high - low > 1e-6 * edge:
+def _jump(z: int, low: float, high: float) -> float:
+    while high - low > 1e-6 * low:
         middle = 0.5 * (low + high)
         # The steeper half holds the jump.
         left = xraylib.CS_Photo(z, middle) - xraylib.CS_Photo(z, low)
@@ -109,8 +103,9 @@ def form_factor(z: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def incoherent_function(z: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """S(x), x = sin(θ/2)/λ in 1/Å; at most Z."""
-    values = [xraylib.SF_Compt(z, q) if q > 0.0 else 0.0 for q in x.tolist()]
-    return np.clip(np.array(values), 0.0, float(z))
+    values = np.array([float(xraylib.SF_Compt(z, q)) if q > 0.0 else 0.0 for q in x.tolist()])
+    found: NDArray[np.float64] = np.clip(values, 0.0, float(z))
+    return found
 
 
 def shell_shares(z: int, energies: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -48,7 +48,8 @@ def stored(kind: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> Ar
 
 def _read(path: Path, text: str) -> Arrays | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # From memory: NumPy leaves a damaged file open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
