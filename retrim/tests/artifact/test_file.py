@@ -486,7 +486,7 @@ def test_a_file_that_may_not_be_read(path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_an_unknown_way_to_verify(path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(path, verify="quick")  # type: ignore[arg-type]
+        load(path, verify="quick")
     assert str(caught.value) == "verify must be 'full' or 'header', not 'quick'"
 
 
@@ -606,7 +606,7 @@ def test_truncated_anywhere(path: Path) -> None:
         path.write_bytes(data[:size])
         for verify in ("full", "header"):
             with pytest.raises(ArtifactError) as caught:
-                load(path, verify=verify)  # type: ignore[arg-type]
+                load(path, verify=verify)
             pattern = (
                 rf"{re.escape(name(path))} ends within its tensors, \d+ bytes short of '[^']+': "
                 r"the file is damaged; copy it anew"
@@ -705,7 +705,7 @@ def test_shapes_that_cannot_be(path: Path, shape: list[int]) -> None:
     forge(path, change)
     for verify in ("full", "header"):
         with pytest.raises(ArtifactError) as caught:
-            load(path, verify=verify)  # type: ignore[arg-type]
+            load(path, verify=verify)
         assert str(caught.value) in (
             f"the header of {name(path)} {HEADER}",
             f"the manifest of {name(path)} {DAMAGED_MANIFEST}",

@@ -68,8 +68,8 @@ def added(model: nn.Sequential, pruner: ReweightedGroupLasso, seed: int = 1) -> 
     before = draw_gradients(model, seed)
     pruner.add_gradient_()
     after = [parameter.grad for parameter in model.parameters()]
-    assert torch.equal(before[1], after[1])  # type: ignore[arg-type]  # biases are left alone
-    return [after[i] - before[i] for i in (0, 2)]  # type: ignore[operator]
+    assert torch.equal(before[1], after[1])  # biases are left alone
+    return [after[i] - before[i] for i in (0, 2)]
 
 
 @pytest.mark.parametrize("epsilon", [1e-3, 0.5])
@@ -197,9 +197,7 @@ def test_a_weight_that_the_loss_does_not_reach_is_pulled_all_the_same() -> None:
     pruner.prepare(model, plan(BlockColumns(4)))
     pruner.add_gradient_()
     norms = block_norms(matrices(model)[0])
-    assert float(model[0].weight.grad.norm()) == pytest.approx(  # type: ignore[union-attr]
-        float((norms / (norms + 1e-3) / norms).norm())
-    )
+    assert float(model[0].weight.grad.norm()) == pytest.approx(float((norms / (norms + 1e-3) / norms).norm()))
 
 
 def test_weak_groups_are_pressed_to_zero_and_strong_ones_left() -> None:

@@ -175,7 +175,7 @@ def test_gradients_are_held_to_the_supports(make: Callable[[], Pruner], structur
     model, pruner = prepared(make, structure)
     pruner.harden()
     loss_of(model, 0).backward()
-    raw = {target.name: target.parameter.grad.clone() for target in pruner.targets}  # type: ignore[union-attr]
+    raw = {target.name: target.parameter.grad.clone() for target in pruner.targets}
     pruner.add_gradient_()
     for target in pruner.targets:
         kept = masks(pruner)[target.name]
@@ -245,12 +245,12 @@ def test_the_gradient_added_is_that_of_the_penalty(make: Callable[[], Pruner], s
     train(model, pruner, optimizer, 0, 2)
     optimizer.zero_grad()
     loss_of(model, 2).backward()
-    before = [target.parameter.grad.clone() for target in pruner.targets]  # type: ignore[union-attr]
+    before = [target.parameter.grad.clone() for target in pruner.targets]
     pruner.add_gradient_()
     torch.manual_seed(7)
     for target, raw in zip(pruner.targets, before, strict=True):
         direction = torch.randn_like(target.parameter)
-        added = target.parameter.grad - raw  # type: ignore[operator]
+        added = target.parameter.grad - raw
         penalties = []
         for step in (1e-6, -1e-6):
             with torch.no_grad():
@@ -271,7 +271,7 @@ def test_the_gradient_is_added_once_a_step(make: Callable[[], Pruner], structure
     model, pruner = prepared(make, structure)
     loss_of(model, 0).backward()
     pruner.add_gradient_()
-    before = [parameter.grad.clone() for parameter in model.parameters()]  # type: ignore[union-attr]
+    before = [parameter.grad.clone() for parameter in model.parameters()]
     with pytest.raises(ConfigError) as caught:
         pruner.add_gradient_()
     assert str(caught.value) == (
@@ -373,7 +373,7 @@ def test_prepare_comes_first(make: Callable[[], Pruner], structure: Structure) -
     sentence = f"{type(pruner).__name__}.prepare(model, plan) must be called first"
     for attempt in (pruner.harden, pruner.add_gradient_, pruner.step, lambda: pruner.targets):
         with pytest.raises(ConfigError) as caught:
-            attempt()  # type: ignore[operator]
+            attempt()
         assert str(caught.value) == sentence
 
 

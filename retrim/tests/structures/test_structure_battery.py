@@ -304,7 +304,7 @@ def test_full_density_changes_nothing(structure: Structure, array: Any) -> None:
 @pytest.mark.parametrize("shape", [(0, 8), (8, 0), (8,), (8, 8, 8)])
 def test_what_is_no_matrix_is_refused(structure: Structure, shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as caught:
-        structure.check(shape)  # type: ignore[arg-type]
+        structure.check(shape)
     assert str(caught.value) == f"a weight matrix must have two non-empty dimensions, not {shape}"
 
 
@@ -326,7 +326,7 @@ def test_unknown_fields_are_refused(structure: Structure) -> None:
 def test_structures_are_values(structure: Structure) -> None:
     assert hash(structure) == hash(from_dict(structure.to_dict()))
     with pytest.raises(AttributeError):
-        structure.rows = 3  # type: ignore[attr-defined]
+        structure.rows = 3
 
 
 @pytest.mark.parametrize(
@@ -384,8 +384,8 @@ def test_fields_out_of_range_are_refused() -> None:
     cases: list[tuple[Any, str]] = [
         (lambda: BlockColumns(0), "rows of BlockColumns must be a whole number >= 1, not 0"),
         (lambda: BlockColumns(True), "rows of BlockColumns must be a whole number >= 1, not True"),
-        (lambda: BlockRows(2.0), "cols of BlockRows must be a whole number >= 1, not 2.0"),  # type: ignore[arg-type]
-        (lambda: BlockRows(4, "even"), "budget must be 'balanced' or 'global', not 'even'"),  # type: ignore[arg-type]
+        (lambda: BlockRows(2.0), "cols of BlockRows must be a whole number >= 1, not 2.0"),
+        (lambda: BlockRows(4, "even"), "budget must be 'balanced' or 'global', not 'even'"),
         (
             lambda: Within(BlockColumns(4, "global"), Elements()),
             "the outer structure of Within must keep whole rows or columns with a balanced budget, not "

@@ -123,7 +123,7 @@ def test_a_gradient_that_reaches_it_says_so() -> None:
     y = packed(x)
     assert_close(y, layer(x))
     with pytest.raises(RetrimError) as caught:
-        y.sum().backward()  # type: ignore[no-untyped-call]
+        y.sum().backward()
     assert str(caught.value) == (
         "a packed layer must not be trained, but a gradient reached it: train the hardened model before it is "
         "packed, or run the packed one under torch.inference_mode()"

@@ -152,9 +152,9 @@ def test_activations_are_taken_into_the_kernel(activation: nn.Module, fuse: bool
         assert_close(packed(x), wanted)
     known = {"GELU(approximate='none')": "gelu", "GELU(approximate='tanh')": "gelu_tanh", "ReLU()": "relu"}
     fused = known.get(repr(activation)) if fuse else None
-    assert packed.up.matrix.activation == fused  # type: ignore[union-attr]
+    assert packed.up.matrix.activation == fused
     assert isinstance(packed.activation, nn.Identity) == (fused is not None)
-    assert packed.down.matrix.activation is None  # type: ignore[union-attr]
+    assert packed.down.matrix.activation is None
 
 
 def test_an_activation_stays_where_the_layer_before_it_is_dense() -> None:
@@ -191,7 +191,7 @@ def test_any_sequence_of_linear_layers() -> None:
     with torch.inference_mode():
         packed = pack_(build(1), artifact)
         assert_close(packed(x), model(x))
-    assert [type(layer).__name__ for layer in packed] == [  # type: ignore[union-attr]
+    assert [type(layer).__name__ for layer in packed] == [
         "PackedLinear",
         "BatchNorm1d",
         "ReLU",
@@ -206,7 +206,7 @@ def test_a_transposed_layer() -> None:
     artifact = artifact_of(model, "0.weight", BlockColumns(32), 0.25)
     assert artifact.weights["0.weight"].shape == (24, 64)
     assert artifact.weights["0.weight"].kind == "conv1d"
-    assert torch.equal(dense_state(artifact)["0.weight"], model[0].weight)  # type: ignore[arg-type]
+    assert torch.equal(dense_state(artifact)["0.weight"], model[0].weight)
     x = torch.randn(4, 24)
     with torch.inference_mode():
         assert_close(pack_(nn.Sequential(Conv1D(24, 64)), artifact)(x), model(x))
@@ -216,7 +216,7 @@ def test_a_transposed_layer() -> None:
 def test_a_convolution_comes_back_dense(structure: Structure, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(4, 8, 3))
     artifact = through_file(artifact_of(model, "0.weight", structure), tmp_path)
-    assert torch.equal(dense_state(artifact)["0.weight"], model[0].weight)  # type: ignore[arg-type]
+    assert torch.equal(dense_state(artifact)["0.weight"], model[0].weight)
     refused(
         ConfigError,
         "0.weight: a packed weight must be that of a linear layer to run packed, not of Conv2d: "
@@ -254,7 +254,7 @@ def test_what_goes_into_the_artifact() -> None:
     for target in pruner.targets:
         weight = artifact.weights[target.name]
         np.testing.assert_array_equal(weight.matrix(), target.matrix())
-        np.testing.assert_array_equal(weight.mask(), pruner.supports[target.name].mask)  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(weight.mask(), pruner.supports[target.name].mask)
         assert weight.structure == {"type": "Elements"}
     kept = sum(parameter.numel() for parameter in model.parameters())
     pruned = sum(target.parameter.numel() for target in pruner.targets)

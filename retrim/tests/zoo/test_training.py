@@ -44,7 +44,7 @@ def pruning_of(name: str, lm: TransformerLM) -> Pruning | None:
     make = PRUNERS[name]
     if make is None:
         return None
-    pruner: Pruner = make()  # type: ignore[operator]
+    pruner: Pruner = make()
     pruner.prepare(lm, PLAN)
     return Pruning(pruner=pruner, harden_at=9)
 
@@ -121,7 +121,7 @@ def test_pruned_weights_are_zero_in_the_end() -> None:
         "blocks.0.ffn.up.weight",
         "blocks.0.ffn.down.weight",
     ]
-    assert float((lm.blocks[0].ffn.up.weight == 0).float().mean()) == 0.5  # type: ignore[union-attr]
+    assert float((lm.blocks[0].ffn.up.weight == 0).float().mean()) == 0.5
     assert history.penalty == [0.0, 0.0]  # points lie behind the hardening at step 9
 
 
