@@ -3,7 +3,8 @@
     python retrim/experiments/lm.py [--recipe lm.toml] [--folder runs/lm] [--json results/lm.json]
 
 For every seed a dense model is trained; branches of equal extra steps go on from
-it.  Scores are those of hardened models on all held-out text.  Differences are
+it: dense, and pruned with that dense branch as the teacher (both methods alike).
+Scores are those of hardened models on all held-out text.  Differences are
 paired by seed: same dense model, same batches, same text.  Every stage leaves a
 checkpoint, so that the same command goes on after an interruption.
 """
@@ -25,7 +26,7 @@ from rich.table import Table
 from retrim.cli import write_json
 from retrim.demo import GROUP_LASSO, ONE_SHOT, branch
 from retrim.recipe.run import Run, use_all_cores
-from retrim.recipe.schema import CorpusPart, ModelPart, TrainPart
+from retrim.recipe.schema import CorpusPart, DistilPart, ModelPart, TrainPart
 from retrim.runtime.host import describe
 from retrim.zoo.evaluation import evaluate
 
@@ -52,6 +53,7 @@ def score_seed(recipe: dict[str, Any], seed: int, folder: Path) -> list[dict[str
         progress=progress,
     )
     stage = TrainPart(**recipe["branch"])
+    distil = DistilPart(**recipe["distil"])
     rows = []
 
     def record(method: str, density: float, model: Any, seconds: float) -> None:
@@ -73,8 +75,8 @@ def score_seed(recipe: dict[str, Any], seed: int, folder: Path) -> list[dict[str
     record("dense", 1.0, dense.model, dense.history.seconds)
     for density in recipe["densities"]:
         for method in (GROUP_LASSO, ONE_SHOT):
-            part = branch(method, density, stage, recipe["harden_at"], rows=recipe["rows"])
-            pruned = run.pruned(part, f"{method} {density:.3f}")
+            part = branch(method, density, stage, recipe["harden_at"], recipe["rows"], distil)
+            pruned = run.pruned(part, f"{method} {density:.3f}", dense.model)
             record(method, density, pruned.model, pruned.history.seconds)
     return rows
 
@@ -108,6 +110,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=HERE / "lm.toml")
     parser.add_argument("--folder", type=Path, default=Path("runs/lm"))
     parser.add_argument("--json", type=Path, default=HERE / "results" / "lm.json")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of the recipe's seeds, those to run now")
     parser.add_argument("--threads", type=int, help="threads of training (all cores)")
     options = parser.parse_args()
     recipe = tomllib.loads(options.recipe.read_text("utf-8"))
@@ -116,7 +119,9 @@ def main() -> None:
     else:
         torch.set_num_threads(options.threads)
     began = time.monotonic()
-    rows = [row for seed in recipe["seeds"] for row in score_seed(recipe, seed, options.folder)]
+    rows = [
+        row for seed in options.seeds or recipe["seeds"] for row in score_seed(recipe, seed, options.folder)
+    ]
     differences = compare(rows, recipe["densities"])
     write_json(
         options.json,

@@ -19,6 +19,7 @@ from retrim.artifact import load, save
 from retrim.recipe.run import Progress, Run, Trained, use_all_cores
 from retrim.recipe.schema import (
     CorpusPart,
+    DistilPart,
     GroupLassoPart,
     MagnitudePart,
     ModelPart,
@@ -131,12 +132,20 @@ def run(
     return result
 
 
-def branch(method: str, density: float, stage: TrainPart, harden_at: int, rows: int = ROWS) -> PrunePart:
+def branch(
+    method: str,
+    density: float,
+    stage: TrainPart,
+    harden_at: int,
+    rows: int = ROWS,
+    distil: DistilPart | None = None,
+) -> PrunePart:
     """A branch of the comparison."""
     shot = method == ONE_SHOT
     return PrunePart(
         **stage.model_dump(),
         harden_at=0 if shot else harden_at,
+        distil=distil,
         pruner=MagnitudePart(type="Magnitude")
         if shot
         else GroupLassoPart(type="ReweightedGroupLasso", refresh_every=max(1, harden_at // 8)),

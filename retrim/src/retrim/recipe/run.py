@@ -106,16 +106,22 @@ class Run:
         """The dense model, trained on without a pruner."""
         return self._branch(stage, name)
 
-    def pruned(self, stage: PrunePart, name: str = "pruned") -> Trained:
-        """The dense model, pruned and retrained."""
-        return self._branch(stage, name)
+    def pruned(self, stage: PrunePart, name: str = "pruned", teacher: TransformerLM | None = None) -> Trained:
+        """The dense model, pruned and retrained.
+
+        Parameters
+        ----------
+        teacher : TransformerLM, optional
+            For a stage that distils; without it, the dense model.
+        """
+        return self._branch(stage, name, teacher)
 
     def is_done(self, stage: TrainPart) -> bool:
         """Whether a branch was trained to its end."""
         path = self._path(stage)
         return path.exists() and load_state(path)["step"] == stage.steps
 
-    def _branch(self, stage: TrainPart, name: str) -> Trained:
+    def _branch(self, stage: TrainPart, name: str, teaches: TransformerLM | None = None) -> Trained:
         model = copy.deepcopy(self.dense.model)
         pruner, pruning, teacher = None, None, None
         if isinstance(stage, PrunePart):
@@ -124,7 +130,7 @@ class Run:
             pruning = Pruning(pruner=pruner, harden_at=stage.harden_at)
             if stage.distil is not None:
                 distillation = Distillation(**stage.distil.model_dump())
-                teacher = Teacher(model=self.dense.model, distillation=distillation)
+                teacher = Teacher(model=teaches or self.dense.model, distillation=distillation)
         history = train(
             model,
             self.tokens.train,
