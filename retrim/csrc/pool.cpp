@@ -61,7 +61,8 @@ class Pool {
   // How many threads there are to help, `wanted` at most: the system may refuse more.
   int grow(int wanted) {
     try {
-      for (; size_ < wanted; size_++) std::thread([this, i = size_, seen = round_.load()] { work(i, seen); }).detach();
+      for (; size_ < wanted; size_++)
+        std::thread([this, index = size_, seen = round_.load()] { work(index, seen); }).detach();
     } catch (const std::system_error&) {
       return size_;
     }
@@ -91,12 +92,12 @@ class Pool {
   std::mutex turn_;  // held by the caller whose job runs
   int size_ = 0;     // threads started
 
-  std::mutex lock_;  // guards the job: the three below change under it
+  std::mutex lock_;  // guards the job: all below change under it
   std::condition_variable wake_, done_;
   const std::function<void(int)>* task_ = nullptr;
   int wanted_ = 0;
-  std::atomic<long> round_{0};    // of jobs given out
-  std::atomic<int> pending_{0};   // helpers that have not finished the job
+  std::atomic<long> round_{0};   // jobs given out so far
+  std::atomic<int> pending_{0};  // helpers that have not finished this one; they count it down unlocked
 };
 
 // Never destroyed: its detached threads may outlive static destructors.

@@ -85,7 +85,7 @@ class PackView:
 
     @property
     def stored_density(self) -> float:
-        """Stored values over the weight's size, padding not counted as weights."""
+        """Stored values, padding rows among them, over the size of the weight."""
         return self.values.size / (self.outputs * self.inputs)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from retrim.artifact.layout import PANEL, PackView, parse
 from retrim.errors import ConfigError, ShapeError
-from retrim.runtime import _core, isa
+from retrim.runtime import _core, isa, oracle
 from retrim.runtime import threads as threads_
 
 Activation = Literal["relu", "gelu", "gelu_tanh"]
@@ -183,6 +183,4 @@ def _idle_outputs(view: PackView) -> np.ndarray:
 
 
 def _activated(bias: np.ndarray, activation: Activation | None) -> np.ndarray:
-    from retrim.runtime.oracle import activate
-
-    return activate(bias.astype(np.float64), activation).astype(np.float32)
+    return oracle.activate(bias.astype(np.float64), activation).astype(np.float32)
