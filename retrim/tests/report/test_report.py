@@ -304,7 +304,7 @@ def test_write_replaces_the_file_and_leaves_nothing_beside(result: dict[str, Any
     target.write_text("old")
     write(target, result)
     assert target.read_text(encoding="utf-8") == page(result, title="retrim demo")
-    assert os.listdir(tmp_path) == ["report.html"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_full_disk_leaves_the_old_file(
@@ -323,7 +323,7 @@ def test_a_full_disk_leaves_the_old_file(
     assert str(refused.value) == (
         f"report {str(target)!r} cannot be written: No space left on device; free some space or choose another folder"
     )
-    assert (os.listdir(tmp_path), target.read_text()) == (["report.html"], "old")
+    assert ([entry.name for entry in tmp_path.iterdir()], target.read_text()) == (["report.html"], "old")
 
 
 def test_an_interruption_leaves_the_old_file(
@@ -337,7 +337,7 @@ def test_an_interruption_leaves_the_old_file(
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(target, result)
-    assert (os.listdir(tmp_path), target.read_text()) == (["report.html"], "old")
+    assert ([entry.name for entry in tmp_path.iterdir()], target.read_text()) == (["report.html"], "old")
 
 
 @pytest.mark.parametrize(
