@@ -115,7 +115,7 @@ def memory(full: bool, histories: int) -> float:
 def main() -> None:
     """Run what is asked for and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--histories", type=float, default=1e8, help="for the comparison, each beam")
+    parser.add_argument("--histories", type=float, default=6e7, help="for the comparison, each beam")
     parser.add_argument("--speed-histories", type=float, default=4e6)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)

@@ -60,7 +60,7 @@ def test_sampled_masses_agree_with_exact_ones() -> None:
     speck = Cell(name="s", region=Box(size_cm=(1, 1, 1), centre_cm=(50, 0, 0)), material="w",
                  density_g_cm3=1.0)  # fmt: skip
     geometry = Geometry(cells=(LatticeCell(name="ct", lattice=lattice), speck))
-    sampled = grid_masses(geometry, geometry.table(), edges, samples=24)
+    sampled = grid_masses(geometry, geometry.table(), edges, samples=24**3)
     assert sampled == pytest.approx(lattice_masses(lattice, edges), rel=0.05)
 
 
@@ -69,5 +69,5 @@ def test_a_ball_in_a_turned_lattice_has_its_mass() -> None:
     ball = Cell(name="b", region=Sphere(radius_cm=2.0), material="w", density_g_cm3=1.5)
     geometry = Geometry(cells=(ball, LatticeCell(name="ct", lattice=turned)))
     edges = tuple(np.linspace(-2.0, 2.0, 9) for _ in range(3))
-    masses = grid_masses(geometry, geometry.table(), edges, samples=6)  # type: ignore[arg-type]
+    masses = grid_masses(geometry, geometry.table(), edges, samples=216)  # type: ignore[arg-type]
     assert masses.sum() == pytest.approx(1.5 * 4 / 3 * np.pi * 8.0, rel=2e-3)
