@@ -32,6 +32,7 @@ from conebeam.water_beams import water_beam
 
 HISTORIES = 12_000_000
 NAMES = {"60keV": "60 keV", "100kVp": "100 kVp, 2.5 mm Al"}
+_DEEPEST_CM = 20.25
 _SHOWN_CM = (0.125, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0)
 
 
@@ -102,23 +103,15 @@ def _outcome(case: str, histories: int, threads: int) -> Outcome:
 
 
 def _table(outcome: Outcome) -> Table:
-    title = f"{NAMES[outcome.case]} in water, 10x10 cm at 100 cm: Gy cm2 per mean surface fluence"
+    title = f"{NAMES[outcome.case]} in water, 10x10 cm at 100 cm: 1e-13 Gy cm2 per mean surface fluence"
     table = Table(title=title)
-    for header in (
-        "depth (cm)",
-        "ours 2x2 cm",
-        "DOSXYZnrc",
-        "difference",
-        "sigma ours",
-        "sigma ref.",
-        "6x6 cm",
-    ):
-        table.add_column(header, justify="right")
+    for header in ("depth cm", "2x2 cm", "ref.", "diff.", "sigma", "s. ref.", "6x6 diff."):
+        table.add_column(header, justify="right", no_wrap=True)
     narrow, wide = outcome.verdict.depth["2x2"], outcome.verdict.depth["6x6"]
     for at in _SHOWN_CM:
         i = int(np.argmin(np.abs(narrow.position - at)))
         table.add_row(
-            f"{at:g}", f"{narrow.ours[i]:.4e}", f"{narrow.reference[i]:.4e}", f"{narrow.difference[i]:+.2%}",
+            f"{at:g}", f"{1e13 * narrow.ours[i]:.4f}", f"{1e13 * narrow.reference[i]:.4f}", f"{narrow.difference[i]:+.2%}",
             f"{narrow.sigma_ours[i]:.2%}", f"{narrow.sigma_reference[i]:.2%}", f"{wide.difference[i]:+.2%}",
         )  # fmt: skip
     return table
@@ -146,7 +139,10 @@ def demo_figure(outcomes: list[Outcome]) -> Figure:
         _draw_depth(upper, lower, outcome)
         upper, lower = middle.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1.3)})
         _draw_profiles(upper, lower, outcome)
-        draw_plane(right.subplots(), outcome.result["dose"], normal="y", at_cm=0.0)
+        plane = right.subplots()
+        draw_plane(plane, outcome.result["dose"], normal="y", at_cm=0.0)
+        # Below lies one bin of ten centimetres.
+        plane.set_ylim(_DEEPEST_CM, 0.0)
     return figure
 
 
