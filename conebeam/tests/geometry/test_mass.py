@@ -71,3 +71,18 @@ def test_a_ball_in_a_turned_lattice_has_its_mass() -> None:
     edges = tuple(np.linspace(-2.0, 2.0, 9) for _ in range(3))
     masses = grid_masses(geometry, geometry.table(), edges, samples=216)  # type: ignore[arg-type]
     assert masses.sum() == pytest.approx(1.5 * 4 / 3 * np.pi * 8.0, rel=2e-3)
+
+
+def test_masses_do_not_fall_into_step_with_the_voxels() -> None:
+    # 200 layers of alternating density in one dose voxel, and a speck that makes sampling necessary.
+    layers = Lattice(
+        x_cm=np.array([-1.0, 1.0]), y_cm=np.array([-1.0, 1.0]), z_cm=np.linspace(0.0, 2.0, 401),
+        material=np.zeros((1, 1, 400), dtype=np.uint8),
+        density_g_cm3=np.where(np.arange(400) % 2, 0.5, 1.5).reshape(1, 1, 400), materials=("w",),
+    )  # fmt: skip
+    speck = Cell(
+        name="s", region=Box(size_cm=(1, 1, 1), centre_cm=(50, 0, 0)), material="w", density_g_cm3=1.0
+    )
+    geometry = Geometry(cells=(LatticeCell(name="ct", lattice=layers), speck))
+    edges = (np.array([-1.0, 0.0, 1.0]), np.array([-1.0, 1.0]), np.array([0.0, 1.0, 2.0]))
+    assert grid_masses(geometry, geometry.table(), edges) == pytest.approx(2.0, rel=0.03)

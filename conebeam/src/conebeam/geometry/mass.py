@@ -30,7 +30,9 @@ _FEW, _MANY = 64, 512
 _LARGE_GRID = 200_000
 
 
-def grid_masses(geometry: Geometry, table: Table, edges: Edges, *, samples: int = 4) -> NDArray[np.float64]:
+def grid_masses(
+    geometry: Geometry, table: Table, edges: Edges, *, samples: int | None = None
+) -> NDArray[np.float64]:
     """Mass of each voxel of a grid, g, shape (nx, ny, nz).
 
     Parameters
