@@ -104,41 +104,53 @@ def published(folder: Path, ssd_cm: float, diameter_cm: float, hvl_mm: float) ->
     return float(v[list(z).index(ssd_cm), list(y).index(diameter_cm), list(x).index(hvl_mm)])
 
 
+def measure(
+    hvl: float, ssd: float, diameter: float, folder: Path, response: Path, histories: int, threads: int
+) -> dict[str, Any]:
+    """One entry of the table, ours and theirs."""
+    kvp = KVP[hvl]
+    added = filter_for(hvl, kvp)
+    ours, sigma = backscatter(scene(hvl, added, ssd, diameter, response, histories), threads)
+    paper = published(folder, ssd, diameter, hvl)
+    return {
+        "hvl_mm_al": hvl, "kvp": kvp, "added_mm_al": added, "ssd_cm": ssd, "diameter_cm": diameter,
+        "histories": histories, "ours": ours, "sigma": sigma, "tg61": paper,
+        "difference": ours / paper - 1.0, "passes": abs(ours / paper - 1.0) <= LIMIT,
+    }  # fmt: skip
+
+
+def show(r: dict[str, Any]) -> None:
+    """One line."""
+    print(
+        f"HVL {r['hvl_mm_al']:g} mm Al ({r['kvp']:g} kV) SSD {r['ssd_cm']:g} cm diameter {r['diameter_cm']:g} cm: "
+        f"ours {r['ours']:.4f} ±{r['sigma']:.2%}  TG-61 {r['tg61']:.3f}  {r['difference']:+.2%}"
+        f"{'' if r['passes'] else '  MISSED'}",
+        flush=True,
+    )
+
+
 def main() -> None:
-    """All fields, distances and beams."""
+    """All fields, distances and beams; the result file grows entry by entry."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--histories", type=float, default=2e6)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    made_by = host()
-    folder = require("tg61")
+    folder, made_by = require("tg61"), host()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         response = Path(scratch) / "water.csv"
         write_response(response)
-        for hvl, kvp in KVP.items():
-            added = filter_for(hvl, kvp)
+        for hvl in KVP:
             for ssd in SSDS_CM:
                 for diameter in DIAMETERS_CM:
-                    one = scene(hvl, added, ssd, diameter, response, int(options.histories))
-                    ours, sigma = backscatter(one, options.threads)
-                    paper = published(folder, ssd, diameter, hvl)
-                    rows.append({
-                        "hvl_mm_al": hvl, "kvp": kvp, "added_mm_al": added, "ssd_cm": ssd,
-                        "diameter_cm": diameter, "ours": ours, "sigma": sigma, "tg61": paper,
-                        "difference": ours / paper - 1.0, "passes": abs(ours / paper - 1.0) <= LIMIT,
-                    })  # fmt: skip
-                    print(
-                        f"HVL {hvl:g} mm Al ({kvp:g} kV) SSD {ssd:g} cm diameter {diameter:g} cm: "
-                        f"ours {ours:.4f} ±{sigma:.2%}  TG-61 {paper:.3f}  {ours / paper - 1.0:+.2%}"
-                        f"{'' if rows[-1]['passes'] else '  MISSED'}",
-                        flush=True,
+                    rows.append(
+                        measure(hvl, ssd, diameter, folder, response, int(options.histories), options.threads)
                     )
+                    show(rows[-1])
+                    if options.json is not None:
+                        options.json.write_text(json.dumps({"host": made_by, "rows": rows}, indent=1) + "\n")
     print(f"{sum(r['passes'] for r in rows)} of {len(rows)} within {LIMIT:.0%}")
-    if options.json is not None:
-        report = {"host": made_by, "histories": int(options.histories), "rows": rows}
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
