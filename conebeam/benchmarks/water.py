@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -96,9 +97,11 @@ def startup() -> dict[str, float]:
         environment.pop("NUMBA_CACHE_DIR", None)
         command = [sys.executable, "-m", "conebeam.cli", "dose", "--energy-kev", "60", "--histories", "10000"]
         for name in ("cold", "warm", "warm again"):
-            started = time.perf_counter()
+            started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
             found[f"{name}_seconds"] = time.perf_counter() - started
+            found[f"{name}_cpu_seconds"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return found
 
 

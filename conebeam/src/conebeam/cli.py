@@ -13,12 +13,13 @@ from rich.console import Console
 from conebeam import __version__
 from conebeam.cli_scene import register, reported, run_shown
 from conebeam.cli_tables import depth_table
-from conebeam.demo import HISTORIES, run_demo
 from conebeam.dose import Beam, as_json, build_scene
 from conebeam.job import Job
 from conebeam.provenance import provenance
 from conebeam.result_file import check_writable, write_text
 from conebeam.run import Engine
+
+_DEMO_HISTORIES = 12_000_000
 
 app = typer.Typer(
     help="Monte Carlo model of a kilovoltage cone-beam CT system.",
@@ -109,10 +110,13 @@ def dose(
 @app.command("demo")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("conebeam-demo"),
-    histories: Annotated[int, typer.Option(help="Photons for each beam.", min=64)] = HISTORIES,
+    histories: Annotated[int, typer.Option(help="Photons for each beam.", min=64)] = _DEMO_HISTORIES,
     threads: Annotated[int, typer.Option(help="0 for all cores.")] = 0,
 ) -> None:
     """60 keV and 100 kVp in water beside published DOSXYZnrc results."""
+    # Pictures take half a second to import, which no other command should pay for.
+    from conebeam.demo import run_demo
+
     with reported():
         run_demo(out, histories=histories, threads=threads, console=Console())
 

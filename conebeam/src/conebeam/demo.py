@@ -30,7 +30,6 @@ from conebeam.result_file import save, write_text
 from conebeam.run import Engine
 from conebeam.water_beams import water_beam
 
-HISTORIES = 12_000_000
 NAMES = {"60keV": "60 keV", "100kVp": "100 kVp, 2.5 mm Al"}
 _DEEPEST_CM = 20.25
 _SHOWN_CM = (0.125, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0)
@@ -47,9 +46,7 @@ class Outcome:
     verdict: WaterVerdict
 
 
-def run_demo(
-    folder: Path, *, histories: int = HISTORIES, threads: int = 0, console: Console
-) -> list[Outcome]:
+def run_demo(folder: Path, *, histories: int, threads: int = 0, console: Console) -> list[Outcome]:
     """Run both beams, print tables, write everything into a folder.
 
     Raises
