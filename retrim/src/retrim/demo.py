@@ -139,6 +139,7 @@ def branch(
     harden_at: int,
     rows: int = ROWS,
     distil: DistilPart | None = None,
+    fraction: float = 0.1,
 ) -> PrunePart:
     """A branch of the comparison."""
     shot = method == ONE_SHOT
@@ -148,7 +149,9 @@ def branch(
         distil=distil,
         pruner=MagnitudePart(type="Magnitude")
         if shot
-        else GroupLassoPart(type="ReweightedGroupLasso", refresh_every=max(1, harden_at // 8)),
+        else GroupLassoPart(
+            type="ReweightedGroupLasso", fraction=fraction, refresh_every=max(1, harden_at // 8)
+        ),
         plan=tuple(
             RulePart(weights=weights, structure=BlockColumns(rows), density=density) for weights in WEIGHTS
         ),
