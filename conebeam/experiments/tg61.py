@@ -20,6 +20,7 @@ import argparse
 import csv
 import json
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ LIMIT = 0.02
 ABOVE_CM = 0.005
 
 
+@cache
 def filter_for(hvl_mm: float, kvp: float) -> float:
     """Millimetres of aluminium that give a tube a half-value layer."""
     low, high = 0.05, 40.0
