@@ -199,6 +199,8 @@ def main() -> None:
         app(standalone_mode=True)
     except Interrupted as error:
         _fail(str(error), 130)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
     except RetrimError as error:
         _fail(str(error), 2)
     except BrokenPipeError:

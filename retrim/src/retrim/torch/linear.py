@@ -62,7 +62,8 @@ class PackedLinear(nn.Module):
         if rows.stride(-1) != 1 and self.in_features > 1:
             rows = rows.contiguous()
         y = torch.empty((rows.shape[0], self.out_features), dtype=torch.float32, device="cpu")
-        self.matrix.into(rows.numpy(), y.numpy())  # half the cost of torch's DLPack, for small layers
+        if len(rows):  # NumPy gives an empty array other strides
+            self.matrix.into(rows.numpy(), y.numpy())  # half the cost of torch's DLPack
         return y.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
