@@ -9,7 +9,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt
 # what a change of asks for a new installation
 SOURCES := constraints.txt Makefile retrim/pyproject.toml retrim/CMakeLists.txt conebeam/pyproject.toml \
            $(wildcard retrim/csrc/*.cpp retrim/csrc/*.hpp retrim/csrc/*.inc)
-CODE := retrim conebeam examples docs
+CODE := retrim conebeam examples docs/conf.py conftest.py
 
 .PHONY: setup demo test test-slow lint format bench experiments docs wheel clean
 
