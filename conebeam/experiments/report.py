@@ -24,7 +24,7 @@ def made(report: dict[str, Any]) -> str:
     host = report["host"]
     return (
         f"Made on {host['processor']} with {host['cores']} cores, Numba {host['versions']['numba']}, "
-        f"commit {host['commit']}."
+        f"commit {host['commit']}." + "".join(f"\n\n*Note.* {note}" for note in report.get("notes", []))
     )
 
 
@@ -74,7 +74,7 @@ def water(report: dict[str, Any]) -> str:
     text += [
         "Speeds are by the thread's own clock. The machine was shared while this was measured "
         f"(load {load:.1f} on {report['host']['cores']} cores): wall-clock figures (two threads, first result) are "
-        "upper or lower bounds, not properties of the code.",
+        "upper or lower bounds, not properties of the code. DOSXYZnrc's 1,042 was measured on another machine.",
         "", table(["", "limit", "measured"], rows), "", made(report), "",
     ]  # fmt: skip
     return "\n".join(text)

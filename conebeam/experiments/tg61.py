@@ -5,9 +5,9 @@ radiobiology", Med. Phys. 28 (2001) 868, doi:10.1118/1.1374247, table 5(b): Bw a
 half-value layer (mm Al), field diameter and SSD.
 
 Bw is the ratio of water kerma at the surface with and without the phantom.  Spectra are
-SpekPy's, tungsten, 12°, at the voltage at which standards laboratories reach that
-half-value layer (BIPM: 50 kV for 1.02 and 2.26 mm, 100 kV for 4.03 mm; D. Burns and
-C. Kessler, Rapport BIPM-2018/06), with aluminium added until it is met.  The choice
+SpekPy's, tungsten, 12°, with aluminium added until the half-value layer is met.  TG-61
+does not say which spectra it rests on.  50 kV for 1 and 2 mm and 100 kV for 4 mm follow the
+BIPM's reference qualities; 70, 120 and 140 kV for 3, 6 and 8 mm are our choice.  The choice
 matters: 60 kV instead of 50 kV at 1 mm raises Bw by 0.5 to 1 %.  Kerma is scored on a small disc on the axis; the same histories
 run again without attenuation give the primary's share, so that its noise cancels.
 
