@@ -295,22 +295,22 @@ def _show_results(result: Mapping[str, Any], threads: int) -> None:
 
 def _results(rows: list[dict[str, Any]]) -> Table:
     """The comparison, narrow enough for a terminal of 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in ("method", "kept", "weights", "MB", "perpl.", "acc. %"):
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name != "method")
-    for name in ("dense ms", "packed ms", "model", "linears"):
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False)
+    for name in ("method", "kept", "M par.", "MB", "ppl", "acc %"):
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    for name in ("dense ms", "packed ms", "model", "layers"):
         table.add_column(name, justify="right")
     for row in rows:
         accuracy = row.get("accuracy")
         table.add_row(
             row["method"],
-            f"{row['density']:.3f}",
-            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['density']:.2f}",
+            f"{row['parameters'] / 1e6:.2f}",
             f"{row['bytes'] / 1e6:.1f}",
-            _shown(row.get("perplexity"), ".2f"),
+            _shown(row.get("perplexity"), ".1f"),
             _shown(None if accuracy is None else 100 * accuracy, ".2f"),
-            _shown(row.get("ms_dense"), ".2f"),
-            _shown(row.get("ms_packed"), ".2f"),
+            _shown(row.get("ms_dense"), ".1f"),
+            _shown(row.get("ms_packed"), ".1f"),
             _shown(row.get("speedup"), ".2f", "×"),
             _shown(row.get("speedup_linears"), ".2f", "×"),
         )
@@ -322,7 +322,7 @@ def _speed_words(rows: list[dict[str, Any]], threads: int) -> str:
     timed = [row for row in rows if row.get("amdahl") is not None]
     bounds = ", ".join(f"{row['amdahl']:.0%} at density {row['density']:.2f}" for row in timed)
     return (
-        f"Speed-ups: packed over PyTorch dense, fp32, {threads} thread{'s' if threads > 1 else ''}, interleaved, "
+        f"Speed-ups (whole model, pruned layers): packed over PyTorch dense, fp32, {threads} thread{'s' if threads > 1 else ''}, interleaved, "
         f"medians.  Of what Amdahl's law allows, the whole model reaches {bounds}."
     )
 

@@ -127,6 +127,7 @@ def run(
         label = method if method == "dense" else f"{method} 1/{round(1 / density)}"
         say(f"packing, scoring and timing {label}")
         _record(result, work, branch_, method, label, threads)
+        result["curves"][label] = _curve(branch_, after=budget.dense)
     result["curves"]["dense, before branching"] = _curve(work.dense)
     result["seconds"] = time.monotonic() - began
     return result
@@ -140,6 +141,7 @@ def branch(
     rows: int = ROWS,
     distil: DistilPart | None = None,
     fraction: float = 0.1,
+    selective: bool = False,
 ) -> PrunePart:
     """A branch of the comparison."""
     shot = method == ONE_SHOT
@@ -150,7 +152,10 @@ def branch(
         pruner=MagnitudePart(type="Magnitude")
         if shot
         else GroupLassoPart(
-            type="ReweightedGroupLasso", fraction=fraction, refresh_every=max(1, harden_at // 8)
+            type="ReweightedGroupLasso",
+            fraction=fraction,
+            refresh_every=max(1, harden_at // 8),
+            selective=selective,
         ),
         plan=tuple(
             RulePart(weights=weights, structure=BlockColumns(rows), density=density) for weights in WEIGHTS
@@ -161,7 +166,7 @@ def branch(
 def _record(
     result: dict[str, Any], work: Run, trained: Trained, method: str, label: str, threads: int
 ) -> None:
-    """Pack one branch, and add its row, layers and curve to the result."""
+    """Pack one branch, and add its row and layers to the result."""
     path = work.folder / f"{label.replace(' ', '-').replace('/', '-')}.safetensors"
     size = save(path, work.artifact(trained, {}, {"method": method}))
     artifact = load(path)
@@ -186,12 +191,11 @@ def _record(
     else:
         row |= {"ms_dense": time_dense(dense, inputs, threads=threads)}
     result["rows"].append(row)
-    result["curves"][label] = _curve(trained)
 
 
-def _curve(trained: Trained) -> dict[str, list[Any]]:
+def _curve(trained: Trained, after: int = 0) -> dict[str, list[Any]]:
     history = trained.history
-    return {"step": history.step, "loss": history.loss, "penalty": history.penalty}
+    return {"step": [after + step for step in history.step], "loss": history.loss, "penalty": history.penalty}
 
 
 def _settings(work: Run, budget: Budget, threads: int) -> dict[str, Any]:

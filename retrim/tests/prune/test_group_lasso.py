@@ -247,3 +247,21 @@ def test_settings_out_of_range(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ReweightedGroupLasso(**fields)
     assert str(caught.value) == sentence
+
+
+def test_selective_presses_only_what_the_projection_would_drop() -> None:
+    model = network()
+    pruner = ReweightedGroupLasso(strength=0.5, selective=True)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    before = matrices(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    pruner.add_gradient_()
+    for target, weight in zip(pruner.targets, before, strict=True):
+        kept = target.structure.project(weight, 0.5)[1].mask
+        gradient = target.parameter.grad
+        assert gradient is not None
+        assert torch.equal(gradient == 0, kept)
+        norms = block_norms(weight)
+        expected = 0.5 * weight * BlockColumns(4).groups(weight).spread(1 / (norms * (norms + 1e-3)))
+        torch.testing.assert_close(gradient[~kept], expected[~kept])

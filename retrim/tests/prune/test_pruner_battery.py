@@ -90,6 +90,7 @@ PRUNERS: dict[str, Callable[[], Pruner]] = {
     "gradual": lambda: Magnitude(CubicSchedule(begin=1, end=5, every=2)),
     "lasso given": lambda: ReweightedGroupLasso(strength=0.01, refresh_every=3),
     "lasso matched": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3),
+    "lasso selective": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3, selective=True),
 }
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {

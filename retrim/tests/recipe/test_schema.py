@@ -97,7 +97,7 @@ WRONG = [
         {"prune__pruner": {"type": "Magnitude", "fractio": 1}},
         (
             "prune.pruner must have no key 'fractio': its keys are epsilon, fraction, refresh_every, schedule, "
-            "strength, type"
+            "selective, strength, type"
         ),
     ),
     ({"train": None}, "train must be given"),

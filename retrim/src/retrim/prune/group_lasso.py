@@ -40,6 +40,10 @@ class ReweightedGroupLasso(Pruner):
         Keeps gamma finite.
     refresh_every : int, default 100
         Optimiser steps between two refreshes of gamma (and lambda).
+    selective : bool, default False
+        Press only groups that the projection would drop (as of the last
+        refresh), and leave the others alone: gamma = 0 for those.  The paper
+        presses all.
 
     Notes
     -----
@@ -54,6 +58,7 @@ class ReweightedGroupLasso(Pruner):
         fraction: float = 0.1,
         epsilon: float = 1e-3,
         refresh_every: int = 100,
+        selective: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("strength", strength), ("fraction", fraction), ("epsilon", epsilon)):
@@ -65,6 +70,7 @@ class ReweightedGroupLasso(Pruner):
         self.fraction = fraction
         self.epsilon = epsilon
         self.refresh_every = refresh_every
+        self.selective = selective
         self._gamma: dict[str, torch.Tensor] = {}
         self._lambda = strength
         self._loss_energy = 0.0
@@ -120,7 +126,11 @@ class ReweightedGroupLasso(Pruner):
     def _refresh_gamma(self) -> None:
         for target in self.targets:
             check_finite(target)
-            self._gamma[target.name] = 1.0 / (_norms(target, target.matrix()) + self.epsilon)
+            matrix = target.matrix()
+            gamma = 1.0 / (_norms(target, matrix) + self.epsilon)
+            if self.selective:
+                gamma = torch.where(_kept(target, matrix), 0.0, gamma)
+            self._gamma[target.name] = gamma
 
     def _pull(self, target: Target) -> torch.Tensor:
         """Gradient of the penalty over lambda, shape (out, in)."""
@@ -149,6 +159,16 @@ class ReweightedGroupLasso(Pruner):
         pull = math.sqrt(sum(float(torch.linalg.vector_norm(p)) ** 2 for p in pulls.values()))
         loss = math.sqrt(self._loss_energy / self._loss_count)
         return self.fraction * loss / pull if pull > 0 else 0.0
+
+
+def _kept(target: Target, matrix: torch.Tensor) -> torch.Tensor:
+    """Groups that the projection would keep now; none where the form is no union of groups."""
+    groups = target.structure.groups(matrix)
+    if groups is None:
+        return torch.zeros(1, dtype=torch.bool, device=matrix.device)
+    _, support = target.structure.project(matrix, target.density)
+    kept: torch.Tensor = groups.norms(support.apply(torch.ones_like(matrix))) > 0
+    return kept
 
 
 def _norms(target: Target, matrix: torch.Tensor) -> torch.Tensor:

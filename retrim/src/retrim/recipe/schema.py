@@ -94,6 +94,7 @@ class GroupLassoPart(_Part):
     fraction: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     epsilon: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     refresh_every: int = Field(default=100, ge=1)
+    selective: bool = False
 
 
 PrunerPart = Annotated[MagnitudePart | GroupLassoPart, Field(discriminator="type")]
