@@ -36,6 +36,7 @@ from retrim.zoo.models import load_dense, load_packed
 TOKENS = 128
 ROWS = 32
 SCORED_TOKENS = 40_000
+FRACTION = 0.5  # of the loss gradient: the run is short
 TIMED_SECONDS = 4.0
 GROUP_LASSO = "reweighted group lasso"
 ONE_SHOT = "one-shot magnitude"
@@ -59,7 +60,7 @@ class Budget:
 
     dense: int = 550
     branch: int = 160
-    harden_at: int = 80
+    harden_at: int = 40
 
 
 Say = Callable[[str], None]
@@ -120,7 +121,7 @@ def run(
     trained = [("dense", 1.0, work.continued(stage))]
     for density in DENSITIES:
         for method in (GROUP_LASSO, ONE_SHOT):
-            part = branch(method, density, stage, budget.harden_at)
+            part = branch(method, density, stage, budget.harden_at, fraction=FRACTION, selective=True)
             name = f"{method} 1/{round(1 / density)}"
             trained.append((method, density, work.pruned(part, name)))
     for method, density, branch_ in trained:
@@ -205,6 +206,7 @@ def _settings(work: Run, budget: Budget, threads: int) -> dict[str, Any]:
         "dense steps": budget.dense,
         "branch steps": budget.branch,
         "hardened after": budget.harden_at,
+        "group lasso": f"selective, fraction {FRACTION}",
         "batch": work.base.batch,
         "timed tokens": TOKENS,
         "threads": threads,
