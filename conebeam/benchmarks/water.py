@@ -20,10 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from host import host
-
 from conebeam.compare.water import CASES, WaterVerdict, judge, published, read_reference
 from conebeam.dose import Beam, as_json, build_scene
+from conebeam.host import host
 from conebeam.job import Job
 from conebeam.provenance import provenance
 from conebeam.run import Engine

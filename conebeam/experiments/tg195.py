@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from host import host
 from reference_folder import require
 
+from conebeam.host import host
 from conebeam.job import Job
 from conebeam.provenance import provenance
 from conebeam.result import Result

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from host import host
 from reference_folder import require
 from tg195 import run
 
+from conebeam.host import host
 from conebeam.materials import material
 from conebeam.scene import Scene
 from conebeam.sources.spectrum import tube

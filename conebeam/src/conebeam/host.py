@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -30,8 +31,11 @@ def host() -> dict[str, object]:
 
 
 def _commit() -> str:
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
     done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
+        [git, "rev-parse", "--short", "HEAD"],
         check=False,
         cwd=Path(__file__).parent,
         capture_output=True,
