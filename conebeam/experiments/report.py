@@ -72,9 +72,8 @@ def water(report: dict[str, Any]) -> str:
         rows.append([f"peak memory, 512×512×256, {name.replace('_', ' ')}, GiB", limit, f"{value:.2f}"])
     load = report["host"]["load"]
     text += [
-        "Speeds are by the thread's own clock. The machine was shared while this was measured "
-        f"(load {load:.1f} on {report['host']['cores']} cores): wall-clock figures (two threads, first result) are "
-        "upper or lower bounds, not properties of the code. DOSXYZnrc's 1,042 was measured on another machine.",
+        f"Speeds are by the thread's own clock, the others by the wall's; load {load:.1f} on "
+        f"{report['host']['cores']} cores at the time. DOSXYZnrc's 1,042 was measured on another machine.",
         "", table(["", "limit", "measured"], rows), "", made(report), "",
     ]  # fmt: skip
     return "\n".join(text)
