@@ -334,7 +334,8 @@ def _shown(value: float | None, form: str, unit: str = "") -> str:
 def _layers(entries: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in ("weight", "shape", "structure", "density", "bytes"):
-        table.add_column(name, justify="left" if name in ("weight", "structure") else "right")
+        left, whole = name in ("weight", "structure"), name != "structure"
+        table.add_column(name, justify="left" if left else "right", no_wrap=whole)
     for entry in entries:
         table.add_row(
             entry["name"],
@@ -359,7 +360,7 @@ def structure_words(spec: Mapping[str, Any]) -> str:
 def _weights(hardened: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in ("weight", "density", "norm pruned away"):
-        table.add_column(name, justify="left" if name == "weight" else "right")
+        table.add_column(name, justify="left" if name == "weight" else "right", no_wrap=True)
     for entry in hardened:
         table.add_row(entry["name"], f"{entry['density']:.3f}", f"{entry['lost']:.1%}")
     return table
