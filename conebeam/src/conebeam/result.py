@@ -64,11 +64,11 @@ class Axis:
 
     def same_as(self, other: Axis) -> bool:
         """Whether two axes are equal in every number."""
-        return (
-            (self.name, self.unit, self.labels) == (other.name, other.unit, other.labels)
-            and (self.edges is None) == (other.edges is None)
-            and (self.edges is None or np.array_equal(self.edges, other.edges))  # type: ignore[arg-type]
-        )
+        if (self.name, self.unit, self.labels) != (other.name, other.unit, other.labels):
+            return False
+        if self.edges is None or other.edges is None:
+            return self.edges is other.edges
+        return np.array_equal(self.edges, other.edges)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
