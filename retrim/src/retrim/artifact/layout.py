@@ -7,11 +7,12 @@ A pack is one array of bytes, little endian, every section on a multiple of 64::
     columns  int32[starts[-1]]     kept columns, ascending within a block
     rows     int32[packed rows]    output row of each packed row, -1 for padding;
                                    only with flag 1, else packed row = output row
-    values   float32, block after block; in a block one panel after another of
-             32 rows: [kept columns][32]
+    scales   float32[packed rows]  weight = scale * value; only in int8
+    values   block after block; in a block one panel after another of 32 rows:
+             [lanes][32] of 32 bits
 
     header:  0  8 bytes  magic "RTRIMBC1"
-             8  uint32   precision (0: float32)
+             8  uint32   precision (0: float32, 1: bfloat16, 2: int8)
             12  uint32   height of a block, a multiple of 32
             16  uint32   outputs
             20  uint32   inputs
@@ -19,10 +20,14 @@ A pack is one array of bytes, little endian, every section on a multiple of 64::
             28  uint32   blocks
             32  uint32   segments (1)
             36  uint32   flags (1: a row list is there)
-            40  24 bytes zero
+            40  uint32   group shift (0, 1 or 2)
+            44  20 bytes zero
 
+A lane holds 1, 2 or 4 kept columns of one row (as many as 32 bits have room
+for), the lowest in the lowest bytes; columns past the end of the list are zero.
+Kept columns come in runs of 1 << group shift that start at a multiple of it.
 The last block may be lower than the others.  Outputs that no packed row maps to
-hold their bias alone.  Nothing outside this module knows the byte order.
+hold their bias alone.  Nothing outside this module and `retrim.artifact.sections` knows the byte order.
 """
 
 from __future__ import annotations
@@ -31,69 +36,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrim.errors import ArtifactError, ConfigError, ShapeError
-
-MAGIC = b"RTRIMBC1"
-PANEL = 32
-ALIGNMENT = 64
-FP32 = 0
-_HAS_ROWS = 1
-_HEADER = np.dtype(
-    [
-        ("magic", "S8"),
-        ("precision", "<u4"),
-        ("height", "<u4"),
-        ("outputs", "<u4"),
-        ("inputs", "<u4"),
-        ("packed_rows", "<u4"),
-        ("blocks", "<u4"),
-        ("segments", "<u4"),
-        ("flags", "<u4"),
-        ("zero", "V24"),
-    ]
+from retrim.artifact.bfloat16 import from_bits, to_bits
+from retrim.artifact.int8 import quantize_rows
+from retrim.artifact.sections import (
+    ALIGNMENT,
+    GROUPS,
+    HAS_ROWS,
+    HEADER,
+    LANE,
+    MAGIC,
+    PANEL,
+    PRECISIONS,
+    VALUES,
+    PackView,
+    Sections,
+    count_values,
+    lane_width,
+    parse,
 )
+from retrim.errors import ConfigError, ShapeError
+
+__all__ = [
+    "ALIGNMENT",
+    "GROUPS",
+    "PANEL",
+    "PRECISIONS",
+    "PackView",
+    "check_precision",
+    "lane_width",
+    "pack_rows",
+    "parse",
+    "unpack",
+]
 
 
-@dataclass(frozen=True, eq=False)
-class PackView:
-    """A validated pack, section by section, without a copy.
-
-    Attributes
-    ----------
-    outputs, inputs : int
-        Shape of the weight.
-    height : int
-        Rows of a block.
-    starts : ndarray of int32, shape (blocks + 1,)
-    columns : ndarray of int32, shape (starts[-1],)
-    rows : ndarray of int32, shape (packed_rows,), or None
-        None means that packed row i is output row i.
-    values : ndarray of float32
-    packed_rows : int
-    nbytes : int
-    """
-
-    outputs: int
-    inputs: int
-    height: int
-    starts: np.ndarray
-    columns: np.ndarray
-    rows: np.ndarray | None
-    values: np.ndarray
-    packed_rows: int
-    nbytes: int
-
-    @property
-    def stored_density(self) -> float:
-        """Stored values, padding rows among them, over the size of the weight."""
-        return self.values.size / (self.outputs * self.inputs)
-
-
-def pack_rows(weight: np.ndarray, mask: np.ndarray, rows: int = PANEL) -> np.ndarray:
+def pack_rows(
+    weight: np.ndarray, mask: np.ndarray, rows: int = PANEL, precision: str = "fp32", group: int = 1
+) -> np.ndarray:
     """Pack what `mask` keeps of `weight`.
 
-    A block stores every column that any of its rows keeps.  Rows that keep
-    nothing are left out where that makes the pack smaller.
+    A block stores every column that any of its rows keeps, and with it all of
+    its group.  Rows that keep nothing are left out where that makes the pack in
+    fp32 smaller: packs of one weight differ in their values only.
 
     Parameters
     ----------
@@ -101,6 +85,10 @@ def pack_rows(weight: np.ndarray, mask: np.ndarray, rows: int = PANEL) -> np.nda
     mask : ndarray of bool, shape (out, in)
     rows : int
         Height of a block, a multiple of 32.
+    precision : {"fp32", "bf16", "int8"}
+        bf16: rounded to nearest even.  int8: see `retrim.artifact.int8`.
+    group : {1, 2, 4}
+        Columns are stored in aligned groups of so many; divides the inputs.
 
     Returns
     -------
@@ -109,154 +97,159 @@ def pack_rows(weight: np.ndarray, mask: np.ndarray, rows: int = PANEL) -> np.nda
     Raises
     ------
     ConfigError, ShapeError
+    WeightError
+        If a weight in int8 is not finite.
     """
     if rows < PANEL or rows % PANEL:
         raise ConfigError(f"rows of a packed block must be a multiple of {PANEL}, not {rows}")
+    check_precision(precision)
+    if group not in GROUPS:
+        raise ConfigError(f"group of a pack must be 1, 2 or 4, not {group!r}")
     if weight.ndim != 2 or weight.shape != mask.shape or 0 in weight.shape:
         raise ShapeError(
             f"a packed weight and its mask must share one non-empty matrix shape, not {weight.shape} "
             f"and {mask.shape}"
         )
-    weight = np.where(mask, weight, np.float32(0)).astype(np.float32)
-    every = np.arange(weight.shape[0], dtype=np.int32)
+    if weight.shape[1] % group:
+        raise ShapeError(
+            f"group of a pack must divide the weight's {weight.shape[1]} inputs, not be {group}: "
+            f"choose {' or '.join(str(g) for g in GROUPS if weight.shape[1] % g == 0)}"
+        )
     alive = np.flatnonzero(mask.any(axis=1)).astype(np.int32)
-    full = _assemble(weight, mask, rows, every)
-    if len(alive) == len(every):
-        return full
-    fewer = _assemble(weight, mask, rows, alive)
-    return fewer if fewer.nbytes < full.nbytes else full
+    chosen = _Plan.of(mask, rows, group, None)
+    if len(alive) < len(mask):
+        fewer = _Plan.of(mask, rows, group, alive)
+        chosen = fewer if fewer.nbytes("fp32") < chosen.nbytes("fp32") else chosen
+    return chosen.assemble(weight, mask, precision)
 
 
-def _assemble(weight: np.ndarray, mask: np.ndarray, height: int, kept_rows: np.ndarray) -> np.ndarray:
-    outputs, inputs = weight.shape
-    packed_rows = -(-len(kept_rows) // PANEL) * PANEL
-    padded = np.zeros((packed_rows, inputs), np.float32)
-    padded[: len(kept_rows)] = weight[kept_rows]
-    stored = np.zeros((packed_rows, inputs), bool)
-    stored[: len(kept_rows)] = mask[kept_rows]
-    starts, columns, values = [0], [], []
-    for first in range(0, packed_rows, height):
-        block = padded[first : first + height]
-        kept = np.flatnonzero(stored[first : first + height].any(axis=0)).astype("<i4")
-        columns.append(kept)
-        starts.append(starts[-1] + len(kept))
-        panels = block[:, kept].reshape(len(block) // PANEL, PANEL, len(kept)).transpose(0, 2, 1)
-        values.append(np.ascontiguousarray(panels, dtype="<f4").reshape(-1))
-    identity = len(kept_rows) == outputs
-    header = np.zeros((), _HEADER)
-    header["magic"] = MAGIC
-    header["precision"] = FP32
-    header["height"] = height
-    header["outputs"], header["inputs"] = outputs, inputs
-    header["packed_rows"], header["blocks"] = packed_rows, len(starts) - 1
-    header["segments"] = 1
-    header["flags"] = 0 if identity else _HAS_ROWS
-    sections = [header.tobytes(), np.array(starts, "<i4").tobytes(), _joined(columns, "<i4").tobytes()]
-    if not identity:
-        rows = np.full(packed_rows, -1, "<i4")
-        rows[: len(kept_rows)] = kept_rows
-        sections.append(rows.tobytes())
-    sections.append(_joined(values, "<f4").tobytes())
-    return _aligned(b"".join(part + b"\0" * (-len(part) % ALIGNMENT) for part in sections))
-
-
-def _aligned(data: bytes) -> np.ndarray:
-    """The bytes where a cache line starts: vectors that straddle two are read at half the speed."""
-    room = np.empty(len(data) + ALIGNMENT, np.uint8)
-    first = -room.ctypes.data % ALIGNMENT
-    array = room[first : first + len(data)]
-    array[:] = np.frombuffer(data, np.uint8)
-    return array
-
-
-def _joined(parts: list[np.ndarray], dtype: str) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
-
-
-def parse(pack: np.ndarray) -> PackView:
-    """Take a pack apart, after checking everything that a kernel relies on.
+def check_precision(precision: str) -> None:
+    """Refuse a precision that there is not.
 
     Raises
     ------
-    ArtifactError
-        If any of it is wrong: a file can never make a kernel read out of bounds.
+    ConfigError
     """
-    if pack.dtype != np.uint8 or pack.ndim != 1 or len(pack) < _HEADER.itemsize:
-        raise ArtifactError("a pack must be an array of at least 64 bytes: the file is damaged")
-    if not pack.flags.c_contiguous or pack.ctypes.data % 4:
-        raise ArtifactError("a pack must be contiguous and start at a multiple of 4 bytes: copy it")
-    header = pack[: _HEADER.itemsize].view(_HEADER)[0]
-    if header["magic"] != MAGIC:
-        raise ArtifactError(f"a pack must start with {MAGIC.decode()}: the file is damaged or newer")
-    if header["precision"] != FP32 or header["segments"] != 1 or header["flags"] > _HAS_ROWS:
-        raise ArtifactError(
-            "a pack must be of precision 0 with 1 segment, not of precision "
-            f"{header['precision']} with {header['segments']} segments and flags {header['flags']}: "
-            "upgrade retrim"
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What a pack stores, before any value is looked at.
+
+    `rows` are the outputs that are stored, or None for all in their order;
+    `kept` says which columns each block stores, bool, shape (blocks, inputs).
+    """
+
+    outputs: int
+    height: int
+    group: int
+    rows: np.ndarray | None
+    kept: np.ndarray
+
+    @classmethod
+    def of(cls, mask: np.ndarray, height: int, group: int, rows: np.ndarray | None) -> _Plan:
+        stored = mask if rows is None else mask[rows]
+        if len(stored):
+            kept = np.logical_or.reduceat(stored, np.arange(0, len(stored), height), axis=0)
+        else:
+            kept = np.zeros((0, mask.shape[1]), bool)
+        if group > 1:
+            kept = np.repeat(
+                kept.reshape(len(kept), mask.shape[1] // group, group).any(axis=2), group, axis=1
+            )
+        return cls(len(mask), height, group, rows, kept)
+
+    @property
+    def packed_rows(self) -> int:
+        count = self.outputs if self.rows is None else len(self.rows)
+        return -(-count // PANEL) * PANEL
+
+    @property
+    def starts(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(np.count_nonzero(self.kept, axis=1))])
+
+    def sections(self, precision: str) -> list[tuple[str, int]]:
+        """Type and length of every section after the header."""
+        starts = self.starts
+        values = count_values(starts, self.height, self.packed_rows, lane_width(precision))
+        return [
+            ("<i4", len(starts)),
+            ("<i4", int(starts[-1])),
+            ("<i4", 0 if self.rows is None else self.packed_rows),
+            ("<f4", self.packed_rows if precision == "int8" else 0),
+            (VALUES[precision].str, values),
+        ]
+
+    def nbytes(self, precision: str) -> int:
+        sizes = (count * np.dtype(dtype).itemsize for dtype, count in self.sections(precision))
+        return HEADER.itemsize + sum(size + -size % ALIGNMENT for size in sizes)
+
+    def assemble(self, weight: np.ndarray, mask: np.ndarray, precision: str) -> np.ndarray:
+        pack = _aligned(self.nbytes(precision))
+        pack[: HEADER.itemsize] = np.frombuffer(self._header(precision), np.uint8)
+        take = Sections(pack)
+        starts, columns, rows, scales, values = (
+            take(dtype, count, "values") for dtype, count in self.sections(precision)
         )
-    height, packed = int(header["height"]), int(header["packed_rows"])
-    outputs, inputs, blocks = (int(header[k]) for k in ("outputs", "inputs", "blocks"))
-    sane = height >= PANEL and height % PANEL == 0 and packed % PANEL == 0
-    sane = sane and header["zero"].tobytes() == bytes(24)
-    if not sane or not outputs or not inputs or blocks != -(-packed // height):
-        raise ArtifactError("a pack's header must describe whole blocks: the file is damaged")
-    take = _Sections(pack)
-    starts = take("<i4", blocks + 1, "starts")
-    if starts[0] != 0 or np.any(starts[1:] < starts[:-1]):  # differences might overflow
-        raise ArtifactError("a pack's column lists must follow each other: the file is damaged")
-    columns = take("<i4", int(starts[-1]), "columns")
-    _check_columns(columns, starts, inputs)
-    rows = take("<i4", packed, "rows") if header["flags"] & _HAS_ROWS else None
-    _check_rows(rows, packed, outputs)
-    heights = np.minimum(height, packed - np.arange(blocks, dtype=np.int64) * height)
-    values = take("<f4", int((np.diff(starts).astype(np.int64) * heights).sum()), "values")
-    if take.end != len(pack):
-        raise ArtifactError(f"a pack must end after its values, not {len(pack) - take.end} bytes later")
-    return PackView(outputs, inputs, height, starts, columns, rows, values, packed, pack.nbytes)
+        starts[:] = self.starts
+        columns[:] = np.nonzero(self.kept)[1]
+        if self.rows is not None:
+            rows[:] = -1
+            rows[: len(self.rows)] = self.rows
+            weight, mask = weight[self.rows], mask[self.rows]
+        stored = np.where(mask, weight, np.float32(0)).astype(np.float32, copy=False)
+        if precision == "int8":
+            scales[:] = 1
+            stored, scales[: len(stored)] = quantize_rows(stored)
+        elif precision == "bf16":
+            stored = to_bits(stored)
+        self._write(stored, columns, values)
+        return pack
+
+    def _header(self, precision: str) -> bytes:
+        header = np.zeros((), HEADER)
+        header["magic"] = MAGIC
+        header["precision"] = PRECISIONS.index(precision)
+        header["height"] = self.height
+        header["outputs"], header["inputs"] = self.outputs, self.kept.shape[1]
+        header["packed_rows"], header["blocks"] = self.packed_rows, len(self.kept)
+        header["segments"] = 1
+        header["flags"] = 0 if self.rows is None else HAS_ROWS
+        header["group_shift"] = GROUPS.index(self.group)
+        return header.tobytes()
+
+    def _write(self, stored: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
+        """Put the stored rows into the panels of `values`, which are zero."""
+        width = LANE // values.itemsize
+        starts, offset = self.starts, 0
+        for block in range(len(self.kept)):
+            kept = columns[starts[block] : starts[block + 1]]
+            first = block * self.height
+            last = min(first + self.height, self.packed_rows)
+            lanes = -(-len(kept) // width)
+            found = np.zeros((last - first, lanes * width), values.dtype)
+            found[: len(stored) - first, : len(kept)] = stored[first:last, kept]
+            panels = found.reshape((last - first) // PANEL, PANEL, lanes, width).transpose(0, 2, 1, 3)
+            values[offset : offset + found.size].reshape(panels.shape)[:] = panels
+            offset += found.size
 
 
-class _Sections:
-    """Hands out the sections of a pack one after another."""
-
-    def __init__(self, pack: np.ndarray) -> None:
-        self.pack, self.end = pack, _HEADER.itemsize
-
-    def __call__(self, dtype: str, count: int, name: str) -> np.ndarray:
-        first = self.end
-        stop = first + count * 4
-        self.end = stop + (-stop % ALIGNMENT)
-        if self.end > len(self.pack):
-            raise ArtifactError(f"a pack must hold all its {name}, but ends early: the file is damaged")
-        return self.pack[first:stop].view(dtype)
-
-
-def _check_columns(columns: np.ndarray, starts: np.ndarray, inputs: int) -> None:
-    if not len(columns):
-        return
-    rising = np.diff(columns.astype(np.int64)) > 0
-    seams = starts[1:-1]
-    rising[seams[(seams > 0) & (seams < len(columns))] - 1] = True
-    if columns.min() < 0 or columns.max() >= inputs or not rising.all():
-        raise ArtifactError(
-            f"a pack's columns must rise within a block and lie below {inputs}: the file is damaged"
-        )
-
-
-def _check_rows(rows: np.ndarray | None, packed: int, outputs: int) -> None:
-    if rows is None:
-        if packed != -(-outputs // PANEL) * PANEL:
-            raise ArtifactError("a pack without a row list must hold all rows: the file is damaged")
-        return
-    used = rows[rows >= 0]
-    if rows.size and (rows.min() < -1 or rows.max() >= outputs or len(np.unique(used)) != len(used)):
-        raise ArtifactError(
-            f"a pack's row list must name each of {outputs} outputs once at most: the file is damaged"
-        )
+def _aligned(size: int) -> np.ndarray:
+    """Zeros where a cache line starts: vectors that straddle two are read at half the speed."""
+    room = np.zeros(size + ALIGNMENT, np.uint8)
+    first = -room.ctypes.data % ALIGNMENT
+    return room[first : first + size]
 
 
 def unpack(pack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The weight of a pack, float32 (out, in), and which of its entries are stored, bool (out, in)."""
+    """The weight of a pack, float32 (out, in), and which of its entries are stored, bool (out, in).
+
+    What was rounded or quantised stays so: the weight is the one that kernels compute with.
+    """
     view = parse(pack)
+    width = lane_width(view.precision)
     weight = np.zeros((view.packed_rows, view.inputs), np.float32)
     stored = np.zeros((view.packed_rows, view.inputs), bool)
     offset = 0
@@ -264,11 +257,15 @@ def unpack(pack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kept = view.columns[view.starts[block] : view.starts[block + 1]]
         first = block * view.height
         last = min(first + view.height, view.packed_rows)
-        size = (last - first) * len(kept)
-        panels = view.values[offset : offset + size].reshape((last - first) // PANEL, len(kept), PANEL)
-        weight[first:last, kept] = panels.transpose(0, 2, 1).reshape(last - first, len(kept))
+        lanes = -(-len(kept) // width)
+        size = (last - first) * lanes * width
+        panels = view.values[offset : offset + size].reshape((last - first) // PANEL, lanes, PANEL, width)
+        found = panels.transpose(0, 2, 1, 3).reshape(last - first, lanes * width)[:, : len(kept)]
+        weight[first:last, kept] = from_bits(found) if view.precision == "bf16" else found
         stored[first:last, kept] = True
         offset += size
+    if view.scales is not None:
+        weight *= view.scales[:, None]
     if view.rows is None:
         return weight[: view.outputs], stored[: view.outputs]
     full = np.zeros((view.outputs, view.inputs), np.float32)
