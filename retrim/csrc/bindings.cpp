@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -21,61 +22,129 @@ namespace {
 
 template <typename T>
 using Column = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Input = nb::ndarray<const float, nb::ndim<2>, nb::device::cpu>;
-using Output = nb::ndarray<float, nb::ndim<2>, nb::device::cpu>;
+using Input = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
+using Output = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
+
+retrim::Type type_of(nb::dlpack::dtype type) {
+  using Code = nb::dlpack::dtype_code;
+  const auto code = Code(type.code);
+  if (type.lanes == 1 && type.bits == 32 && code == Code::Float) return retrim::Type::f32;
+  if (type.lanes == 1 && type.bits == 16 && (code == Code::Bfloat || code == Code::UInt))
+    return retrim::Type::bf16;
+  if (type.lanes == 1 && type.bits == 8 && code == Code::UInt) return retrim::Type::u8;
+  throw std::invalid_argument("x and y must be float32, bfloat16 or uint8");
+}
+
+template <class Array>
+bool has_plain_rows(const Array& a) {
+  return a.shape(1) == 1 || a.stride(1) == 1;
+}
 
 // A packed layer; it keeps the arrays alive that it points into.
 class Matrix {
  public:
-  Matrix(Column<int32_t> starts, Column<int32_t> columns, std::optional<Column<int32_t>> rows,
-         Column<float> values, Column<float> bias, Column<int64_t> panel_values, int64_t outputs,
-         int64_t inputs, int64_t height, int64_t packed_rows, int activation)
-      : starts_(starts), columns_(columns), rows_(rows), values_(values), bias_(bias), panels_(panel_values) {
-    const bool fits = height > 0 && starts.shape(0) == size_t((packed_rows + height - 1) / height + 1) &&
-                      columns.shape(0) == size_t(starts.data()[starts.shape(0) - 1]) &&
-                      (!rows || rows->shape(0) == size_t(packed_rows)) &&
-                      bias.shape(0) == size_t(packed_rows) &&
-                      panel_values.shape(0) == size_t(packed_rows / 32 + 1) &&
-                      values.shape(0) == size_t(panel_values.data()[packed_rows / 32]);
+  Matrix(int precision, int64_t group, Column<int32_t> starts, Column<int32_t> columns,
+         std::optional<Column<int32_t>> rows, std::optional<Column<float>> scales, Column<uint8_t> values,
+         Column<float> bias, Column<int32_t> idle, Column<float> idle_values, int64_t outputs, int64_t inputs, int64_t height, int64_t packed_rows,
+         int activation, int variant, float input_scale, float output_scale)
+      : starts_(starts), columns_(columns), rows_(rows), scales_(scales), values_(values), bias_(bias),
+        idle_(idle), idle_values_(idle_values) {
+    const auto kind = static_cast<retrim::Precision>(precision);
+    const int64_t width = retrim::width_of(kind);
+    bool fits = precision >= 0 && precision <= 2 && height > 0 && height % retrim::kPanel == 0 &&
+                packed_rows % retrim::kPanel == 0 &&
+                starts.shape(0) == size_t((packed_rows + height - 1) / height + 1) &&
+                columns.shape(0) == size_t(starts.data()[starts.shape(0) - 1]) &&
+                (!rows || rows->shape(0) == size_t(packed_rows)) &&
+                (precision == 2) == scales.has_value() &&
+                idle.shape(0) == idle_values.shape(0) && (!scales || scales->shape(0) == size_t(packed_rows)) && bias.shape(0) == size_t(packed_rows);
+    int64_t lanes = 0;
+    for (size_t b = 0; fits && b + 1 < starts.shape(0); b++) {
+      const int64_t high = std::min(height, packed_rows - int64_t(b) * height);
+      lanes += (starts.data()[b + 1] - starts.data()[b] + width - 1) / width * high;
+    }
+    fits = fits && values.shape(0) == size_t(lanes) * 4 && reinterpret_cast<uintptr_t>(values.data()) % 4 == 0;
     if (!fits) throw std::invalid_argument("the sections of a pack must fit together");
-    layer_ = {starts.data(), columns.data(), rows ? rows->data() : nullptr, values.data(), bias.data(),
-              panel_values.data(), outputs, inputs, height, packed_rows,
-              static_cast<retrim::Activation>(activation)};
+    retrim::Linear w{};
+    w.precision = kind;
+    w.group = group;
+    w.starts = starts.data();
+    w.columns = columns.data();
+    w.rows = rows ? rows->data() : nullptr;
+    w.scales = scales ? scales->data() : nullptr;
+    w.values = reinterpret_cast<const uint32_t*>(values.data());
+    w.bias = bias.data();
+    w.idle = idle.data();
+    w.idle_values = idle_values.data();
+    w.idle_count = int64_t(idle.shape(0));
+    w.outputs = outputs;
+    w.inputs = inputs;
+    w.height = height;
+    w.packed_rows = packed_rows;
+    w.activation = static_cast<retrim::Activation>(activation);
+    w.variant = static_cast<retrim::Variant>(variant);
+    w.input_scale = input_scale;
+    w.output_scale = output_scale;
+    prepared_.emplace(w);
   }
 
-  void apply(Input x, Output y, int isa, int threads) const {
+  void apply(const Input& x, const Output& y, const std::optional<Input>& residual, int isa, int threads) const {
     int count = 0;
     const retrim::Isa* all = retrim::isas(&count);
     if (isa < 0 || isa >= count || !all[isa].available())
       throw std::invalid_argument("the instruction set must be one that this processor has");
-    const bool fits = x.shape(1) == size_t(layer_.inputs) && y.shape(1) == size_t(layer_.outputs) &&
-                      x.shape(0) == y.shape(0) && (x.shape(1) == 1 || x.stride(1) == 1) &&
-                      (y.shape(1) == 1 || y.stride(1) == 1);
+    const retrim::Linear& w = prepared_->layer();
+    retrim::Call call{};
+    call.x_type = type_of(x.dtype());
+    call.y_type = type_of(y.dtype());
+    const bool fits =
+        x.shape(1) == size_t(w.inputs) && y.shape(1) == size_t(w.outputs) && x.shape(0) == y.shape(0) &&
+        has_plain_rows(x) && has_plain_rows(y) && retrim::takes(w.precision, call.x_type, call.y_type) &&
+        (call.x_type != retrim::Type::u8 || w.input_scale > 0) &&
+        (call.y_type != retrim::Type::u8 || w.output_scale > 0);
     if (!fits) throw std::invalid_argument("x and y must fit the layer, with unit stride along features");
+    if (residual) {
+      if (call.y_type == retrim::Type::u8 || residual->shape(0) != y.shape(0) ||
+          residual->shape(1) != y.shape(1) || !has_plain_rows(*residual) ||
+          type_of(residual->dtype()) != call.y_type)
+        throw std::invalid_argument("a residual must be of y's type and shape");
+      call.residual = residual->data();
+      call.residual_stride = residual->stride(0);
+    }
+    call.x = x.data();
+    call.x_stride = x.stride(0);
+    call.y = y.data();
+    call.y_stride = y.stride(0);
+    call.tokens = int64_t(x.shape(0));
     nb::gil_scoped_release release;
-    retrim::linear(all[isa], layer_, x.data(), x.stride(0), y.data(), y.stride(0), int64_t(x.shape(0)),
-                   threads);
+    retrim::linear(all[isa], w, call, threads);
   }
 
  private:
   Column<int32_t> starts_, columns_;
   std::optional<Column<int32_t>> rows_;
-  Column<float> values_, bias_;
-  Column<int64_t> panels_;
-  retrim::Linear layer_;
+  std::optional<Column<float>> scales_;
+  Column<uint8_t> values_;
+  Column<float> bias_;
+  Column<int32_t> idle_;
+  Column<float> idle_values_;
+  std::optional<retrim::Prepared> prepared_;
 };
 
 }  // namespace
 
 NB_MODULE(_core, m) {
   nb::class_<Matrix>(m, "Matrix")
-      .def(nb::init<Column<int32_t>, Column<int32_t>, std::optional<Column<int32_t>>, Column<float>,
-                    Column<float>, Column<int64_t>, int64_t, int64_t, int64_t, int64_t, int>(),
-           nb::arg("starts"), nb::arg("columns"), nb::arg("rows").none(), nb::arg("values"), nb::arg("bias"),
-           nb::arg("panel_values"), nb::arg("outputs"), nb::arg("inputs"), nb::arg("height"),
-           nb::arg("packed_rows"), nb::arg("activation"))
+      .def(nb::init<int, int64_t, Column<int32_t>, Column<int32_t>, std::optional<Column<int32_t>>,
+                    std::optional<Column<float>>, Column<uint8_t>, Column<float>, Column<int32_t>,
+                    Column<float>, int64_t, int64_t, int64_t, int64_t, int, int, float, float>(),
+           nb::arg("precision"), nb::arg("group"), nb::arg("starts"), nb::arg("columns"),
+           nb::arg("rows").none(), nb::arg("scales").none(), nb::arg("values"), nb::arg("bias"),
+           nb::arg("idle"), nb::arg("idle_values"),
+           nb::arg("outputs"), nb::arg("inputs"), nb::arg("height"), nb::arg("packed_rows"),
+           nb::arg("activation"), nb::arg("variant"), nb::arg("input_scale"), nb::arg("output_scale"))
       .def("apply", &Matrix::apply, nb::arg("x").noconvert(), nb::arg("y").noconvert(),
-           nb::arg("isa"), nb::arg("threads"));
+           nb::arg("residual").noconvert().none(), nb::arg("isa"), nb::arg("threads"));
   m.def("isas", [] {
     int count = 0;
     const retrim::Isa* all = retrim::isas(&count);

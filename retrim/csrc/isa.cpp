@@ -1,34 +1,69 @@
 // Which instruction sets this build has and this processor runs.
 #include "linear.hpp"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace retrim {
 
-#define DECLARE(name)                                                                               \
-  void name(const Linear&, const float*, int64_t, float*, int64_t, int64_t, int64_t, int64_t)
-DECLARE(linear_portable);
+#define DECLARE(name)                                             \
+  void fp32_##name(const Linear&, const Call&, int64_t, int64_t); \
+  void bf16_##name(const Linear&, const Call&, int64_t, int64_t); \
+  void int8_##name(const Linear&, const Call&, int64_t, int64_t);
+DECLARE(portable)
 #if defined(__x86_64__)
-DECLARE(linear_avx2);
-DECLARE(linear_avx512);
+DECLARE(avx2)
+DECLARE(avx2_vnni)
+DECLARE(avx512)
+DECLARE(avx512_vnni)
+DECLARE(avx512_bf16)
+#elif defined(__aarch64__)
+DECLARE(neon_dot)
 #endif
 
 namespace {
+
 bool always() { return true; }
+
 #if defined(__x86_64__)
 // the builtins look at the operating system's register state as well as at CPUID
 bool avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool avx512() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl"); }
+bool avx2_vnni() { return avx2() && __builtin_cpu_supports("avxvnni"); }
+bool avx512() {
+  return avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+}
+bool avx512_vnni() { return avx512() && __builtin_cpu_supports("avx512vnni"); }
+bool avx512_bf16() {
+  return avx512_vnni() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("avx512vbmi2");
+}
+#elif defined(__aarch64__)
+bool neon_dot() {
+#if defined(__linux__)
+  return getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP
+#else
+  return false;
+#endif
+}
 #endif
 
+#define ENTRY(name, available) {#name, available, fp32_##name, bf16_##name, int8_##name}
 const Isa kIsas[] = {
 #if defined(__x86_64__)
-    {"avx512", avx512, linear_avx512},
-    {"avx2", avx2, linear_avx2},
+    ENTRY(avx512_bf16, avx512_bf16),
+    ENTRY(avx512_vnni, avx512_vnni),
+    ENTRY(avx512, avx512),
+    ENTRY(avx2_vnni, avx2_vnni),
+    ENTRY(avx2, avx2),
+#elif defined(__aarch64__)
+    ENTRY(neon_dot, neon_dot),
+    {"neon", always, fp32_portable, bf16_portable, int8_portable},
 #endif
-#if defined(__aarch64__)
-    {"neon", always, linear_portable},
-#endif
-    {"portable", always, linear_portable},
+    ENTRY(portable, always),
 };
+
 }  // namespace
 
 const Isa* isas(int* count) {

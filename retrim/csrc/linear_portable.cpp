@@ -2,8 +2,12 @@
 #define LANES 4
 #if defined(__aarch64__)
 #define TILE 12
+#define NARROW 8
 #else
 #define TILE 6
+#define NARROW 4
 #endif
-#define KERNEL linear_portable
-#include "linear_kernel.inc"
+#define FP32 fp32_portable
+#define BF16 bf16_portable
+#define INT8 int8_portable
+#include "kernels.inc"

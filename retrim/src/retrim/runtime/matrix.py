@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
 
-from retrim.artifact.layout import PANEL, PackView, parse
+from retrim.artifact.layout import PackView, parse
 from retrim.errors import ConfigError, ShapeError
 from retrim.runtime import _core, isa, oracle
 from retrim.runtime import threads as threads_
 
 Activation = Literal["relu", "gelu", "gelu_tanh"]
 ACTIVATIONS: dict[str | None, int] = {None: 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}
+PRECISIONS = {"fp32": 0, "bf16": 1, "int8": 2}
+WIDTHS = {"fp32": 1, "bf16": 2, "int8": 4}
+"""Columns that one 32-bit lane holds."""
+VARIANTS: dict[str | None, int] = {None: 0, "direct": 1, "packed": 2, "gathered": 3, "compressed": 4}
+_MOST_INT8 = 133_144  # columns whose products fit 32 bits
+
+_NAMES = {"float32": "float32", "uint16": "bfloat16", "bfloat16": "bfloat16", "uint8": "uint8"}
+_TAKES = {
+    "fp32": ("float32",),
+    "bf16": ("float32", "bfloat16"),
+    "int8": ("float32", "bfloat16", "uint8"),
+}
+
+
+def variants(precision: str, group: int = 1) -> tuple[str, ...]:
+    """How kernels of a precision may read x where kept columns come in groups: what `PackedMatrix` takes.
+
+    ``direct`` reads the natural rows of x by index, ``packed`` tiles of 16
+    tokens that were transposed once.  Where groups do not fill a lane (two
+    columns in bf16, four in int8), ``gathered`` joins columns of transposed
+    tiles to lanes for every block, and ``compressed`` cuts the rows of a few
+    tokens down to each block's columns.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    return ("direct", "packed") if group % WIDTHS[precision] == 0 else ("gathered", "compressed")
 
 
 class PackedMatrix:
-    """y = activation(x W^T + b) with W in the packed layout.
+    """y = activation(x W^T + b) + residual with W in the packed layout.
 
     Parameters
     ----------
@@ -25,6 +52,13 @@ class PackedMatrix:
     bias : ndarray of float32, shape (out,), optional
     activation : {"relu", "gelu", "gelu_tanh"}, optional
         Applied while results are in registers.  "gelu" is the exact form.
+    input_scale : float, optional
+        int8 only.  x is held to 8 bits as round(x / input_scale), -127 to 127.
+        Without it each token has a scale of its own, max|x| / 127.
+    output_scale : float, optional
+        int8 only.  Makes uint8 outputs possible: round(y / output_scale) + 128.
+    variant : str, optional
+        One of `variants`; without it the one that suits the number of tokens.
 
     Raises
     ------
@@ -33,16 +67,24 @@ class PackedMatrix:
     ShapeError
         If the bias does not fit.
     ConfigError
-        If the activation is unknown.
+        If another parameter is wrong.
 
     Notes
     -----
-    Results do not depend on the number of threads.  They agree with the float64
-    oracle to 1e-5 of its largest value.
+    Results do not depend on the number of threads.  In float32 they agree with
+    the float64 oracle to 1e-5 of its largest value; in bf16 so do they where x
+    and y are float32 and x is rounded first.  In int8 the sums are exact.
     """
 
     def __init__(
-        self, pack: np.ndarray, bias: np.ndarray | None = None, activation: Activation | None = None
+        self,
+        pack: np.ndarray,
+        bias: np.ndarray | None = None,
+        activation: Activation | None = None,
+        *,
+        input_scale: float | None = None,
+        output_scale: float | None = None,
+        variant: str | None = None,
     ) -> None:
         if activation not in ACTIVATIONS:
             known = ", ".join(str(name) for name in ACTIVATIONS)
@@ -50,24 +92,40 @@ class PackedMatrix:
         view = parse(pack)
         if bias is not None and np.shape(bias) != (view.outputs,):
             raise ShapeError(f"bias must have shape ({view.outputs},), not {np.shape(bias)}")
+        if variant is not None and variant not in variants(view.precision, view.group):
+            known = ", ".join(variants(view.precision, view.group))
+            raise ConfigError(
+                f"variant must be one of {known} for {view.precision} in groups of {view.group}, not {variant!r}"
+            )
+        _check_scale("input_scale", input_scale, view)
+        _check_scale("output_scale", output_scale, view)
+        if view.precision == "int8" and view.starts.size > 1 and np.diff(view.starts).max() > _MOST_INT8:
+            raise ConfigError(f"an int8 weight must keep at most {_MOST_INT8} columns in a block: pack it in bf16")
         self.view = view
         self.activation: Activation | None = activation
+        self.input_scale, self.output_scale = input_scale, output_scale
         full = np.zeros(view.outputs, np.float32) if bias is None else np.asarray(bias, np.float32)
-        self._idle = _idle_outputs(view)
-        self._idle_values = _activated(full[self._idle], activation)
+        idle = _idle_outputs(view)
         self._isa = isa.index(isa.selected())
         self._core = _core.Matrix(
+            precision=PRECISIONS[view.precision],
+            group=view.group,
             starts=view.starts,
             columns=view.columns,
             rows=view.rows,
-            values=view.values,
+            scales=view.scales,
+            values=view.values.view(np.uint8),
             bias=_packed_bias(view, full),
-            panel_values=_panel_values(view),
+            idle=idle,
+            idle_values=_activated(full[idle], activation),
             outputs=view.outputs,
             inputs=view.inputs,
             height=view.height,
             packed_rows=view.packed_rows,
             activation=ACTIVATIONS[activation],
+            variant=VARIANTS[variant],
+            input_scale=input_scale or 0.0,
+            output_scale=output_scale or 0.0,
         )
 
     @property
@@ -80,49 +138,82 @@ class PackedMatrix:
         """Columns of the weight."""
         return self.view.inputs
 
+    @property
+    def precision(self) -> str:
+        """Of the weight: fp32, bf16 or int8."""
+        return self.view.precision
+
+    @property
+    def group(self) -> int:
+        """Kept columns come in aligned groups of this many."""
+        return self.view.group
+
     def __call__(
-        self, x: np.ndarray, out: np.ndarray | None = None, threads: int | None = None
+        self,
+        x: np.ndarray,
+        out: np.ndarray | None = None,
+        threads: int | None = None,
+        residual: np.ndarray | None = None,
     ) -> np.ndarray:
         """Multiply.
 
         Parameters
         ----------
-        x : ndarray of float32, shape (..., in)
+        x : ndarray, shape (..., in)
+            float32; with a bf16 pack also the bits of bfloat16 in uint16; with an
+            int8 pack these and, where there is an input scale, uint8 (the int8 plus 128).
             Copied only if its features are not contiguous, or if more than two
             dimensions are not contiguous together.
-        out : ndarray of float32, shape (..., out), optional
-            C-contiguous; written to and returned.  Must not overlap `x`.
+        out : ndarray, shape (..., out), optional
+            C-contiguous; written to and returned.  Must not overlap `x`.  Of
+            any type that x could have (uint8 where there is an output scale);
+            made where it is missing, of x's type, or float32 for uint8 without an output scale.
         threads : int, optional
             Default: `retrim.runtime.threads.get()`.
+        residual : ndarray, shape (..., out), optional
+            Of out's type, added after the activation.
 
         Raises
         ------
         ShapeError
-            If x or out has another type or shape.
+            If x, out or residual has another type or shape.
         """
-        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
-            raise ShapeError(f"x must be a float32 array, not {getattr(x, 'dtype', type(x).__name__)}")
+        kind = _NAMES.get(str(getattr(x, "dtype", None)))
+        if not isinstance(x, np.ndarray) or kind not in self._input_types():
+            raise ShapeError(
+                f"x must be a {' or '.join(self._input_types())} array, not "
+                f"{getattr(x, 'dtype', type(x).__name__)}"
+            )
         if x.ndim < 1 or x.shape[-1] != self.inputs:
             raise ShapeError(f"x must have shape (..., {self.inputs}), not {x.shape}")
         shape = (*x.shape[:-1], self.outputs)
         if out is None:
-            out = np.empty(shape, np.float32)
-        elif not _is_output(out, shape):
-            raise ShapeError(f"out must be a writable C-contiguous float32 array of shape {shape}")
+            out = np.empty(shape, self._output_type(x.dtype))
+        elif not _is_output(out, shape, self._output_types()):
+            raise ShapeError(
+                f"out must be a writable C-contiguous {' or '.join(self._output_types())} array of shape {shape}"
+            )
         elif np.may_share_memory(x, out):
             raise ShapeError("out must not overlap x: give it memory of its own")
+        if residual is not None:
+            if not isinstance(residual, np.ndarray) or residual.shape != shape or residual.dtype != out.dtype:
+                raise ShapeError(f"residual must be a {out.dtype} array of shape {shape}, as out is")
+            residual = np.ascontiguousarray(residual).reshape(-1, self.outputs)
         rows = x if _has_plain_rows(x) else np.require(x, requirements=["C", "A"]).reshape(-1, self.inputs)
-        self.into(rows, out.reshape(-1, self.outputs), threads)
+        self.into(rows, out.reshape(-1, self.outputs), threads, residual)
         return out
 
-    def into(self, x: Any, y: Any, threads: int | None = None) -> None:
+    def into(self, x: Any, y: Any, threads: int | None = None, residual: Any = None) -> None:
         """Multiply into `y`, without a copy, on whatever speaks DLPack.
 
         Parameters
         ----------
-        x : float32 CPU array, shape (tokens, in)
-        y : float32 CPU array, shape (tokens, out)
-            Features of both have unit stride; they must not overlap.
+        x : CPU array, shape (tokens, in)
+        y : CPU array, shape (tokens, out)
+            Of types as `__call__` takes them, or bfloat16 itself.  Features of
+            both have unit stride; they must not overlap.
+        residual : CPU array, shape (tokens, out), optional
+            Of y's type, with unit stride along features; may be y itself.
 
         Raises
         ------
@@ -131,15 +222,32 @@ class PackedMatrix:
         """
         count = threads_.get() if threads is None else threads_.check(threads)
         try:
-            self._core.apply(x, y, self._isa, count)
+            self._core.apply(x, y, residual, self._isa, count)
         except (TypeError, ValueError) as error:
             raise ShapeError(
-                f"x and y must be float32 CPU arrays of shapes (tokens, {self.inputs}) and "
-                f"(tokens, {self.outputs}) with unit stride along features, y writable, "
-                f"not {_described(x)} and {_described(y)}"
+                f"x and y must be {' or '.join(self._input_types())} CPU arrays of shapes "
+                f"(tokens, {self.inputs}) and (tokens, {self.outputs}) with unit stride along features, y writable"
+                f"{self._scale_remedy(x, y)}, not {_described(x)} and {_described(y)}"
+                f"{'' if residual is None else f', with a residual like y, not {_described(residual)}'}"
             ) from error
-        if len(self._idle):
-            np.from_dlpack(y)[:, self._idle] = self._idle_values
+
+    def _input_types(self) -> tuple[str, ...]:
+        return _TAKES[self.precision][: None if self.input_scale else 2]
+
+    def _output_types(self) -> tuple[str, ...]:
+        return _TAKES[self.precision][: None if self.output_scale else 2]
+
+    def _output_type(self, x: np.dtype[Any]) -> np.dtype[Any]:
+        if x != np.uint8 or self.output_scale:
+            return x
+        return np.dtype(np.float32)
+
+    def _scale_remedy(self, x: Any, y: Any) -> str:
+        """What to say of uint8 where a scale is missing."""
+        for array, scale, name in ((x, self.input_scale, "input_scale"), (y, self.output_scale, "output_scale")):
+            if str(getattr(array, "dtype", "")).endswith("uint8") and not scale:
+                return f" (uint8 needs {name})"
+        return ""
 
 
 def _described(array: object) -> str:
@@ -147,8 +255,17 @@ def _described(array: object) -> str:
     return type(array).__name__ if shape is None else f"{kind} {tuple(shape)}"
 
 
-def _is_output(out: object, shape: tuple[int, ...]) -> bool:
-    if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != shape:
+def _check_scale(name: str, scale: float | None, view: PackView) -> None:
+    if scale is None:
+        return
+    if view.precision != "int8":
+        raise ConfigError(f"{name} must be left out for a {view.precision} pack: only int8 is scaled")
+    if not (math.isfinite(scale) and 1e-30 < scale < 1e30):
+        raise ConfigError(f"{name} must be a number from 1e-30 to 1e30, not {scale!r}")
+
+
+def _is_output(out: object, shape: tuple[int, ...], types: tuple[str, ...]) -> bool:
+    if not isinstance(out, np.ndarray) or _NAMES.get(str(out.dtype)) not in types or out.shape != shape:
         return False
     return out.flags.c_contiguous and out.flags.writeable and out.flags.aligned
 
@@ -156,13 +273,6 @@ def _is_output(out: object, shape: tuple[int, ...]) -> bool:
 def _has_plain_rows(x: np.ndarray) -> bool:
     """Whether the kernels read `x` as it lies: rows anywhere, features side by side."""
     return x.ndim == 2 and x.flags.aligned and x.strides[1] == x.itemsize
-
-
-def _panel_values(view: PackView) -> np.ndarray:
-    panels = view.packed_rows // PANEL
-    block = np.arange(panels) * PANEL // view.height
-    kept = np.diff(view.starts.astype(np.int64))[block] if panels else np.zeros(0, np.int64)
-    return np.concatenate([[0], np.cumsum(kept * PANEL)]).astype(np.int64)
 
 
 def _packed_bias(view: PackView, bias: np.ndarray) -> np.ndarray:
@@ -178,8 +288,8 @@ def _packed_bias(view: PackView, bias: np.ndarray) -> np.ndarray:
 def _idle_outputs(view: PackView) -> np.ndarray:
     """Outputs that no packed row computes."""
     if view.rows is None:
-        return np.zeros(0, np.int64)
-    return np.setdiff1d(np.arange(view.outputs), view.rows)
+        return np.zeros(0, np.int32)
+    return np.setdiff1d(np.arange(view.outputs, dtype=np.int32), view.rows)
 
 
 def _activated(bias: np.ndarray, activation: Activation | None) -> np.ndarray:
