@@ -80,6 +80,7 @@ STRUCTURES: list[Structure] = [
     Channels(),
     BlockColumns(4),
     BlockColumns(4, "global"),
+    BlockColumns(4, group=2),
     BlockRows(4),
     Within(BlockColumns(4), Elements()),
     Within(Filters(), BlockColumns(2)),

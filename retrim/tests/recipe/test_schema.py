@@ -53,6 +53,12 @@ def test_a_recipe_becomes_objects() -> None:
     assert recipe.prune.distil is None
 
 
+def test_columns_may_be_kept_in_groups() -> None:
+    grouped = {"type": "BlockColumns", "rows": 32, "group": 2}
+    rule = parse(table(prune__plan__0__structure=grouped), "r").prune.plan[0]
+    assert rule.structure == BlockColumns(32, group=2)
+
+
 def test_structures_within_structures_and_pairs_of_densities() -> None:
     within = {
         "type": "Within",
@@ -131,6 +137,10 @@ WRONG = [
     (
         {"prune__plan__0__structure": {"type": "BlockColumns", "rows": 0}},
         "prune.plan.0.structure: rows of BlockColumns must be a whole number >= 1, not 0",
+    ),
+    (
+        {"prune__plan__0__structure": {"type": "BlockColumns", "rows": 32, "group": 3}},
+        "prune.plan.0.structure: group of BlockColumns must be 1, 2 or 4, not 3",
     ),
     (
         {"prune__pruner": {"type": "Lasso"}},

@@ -20,6 +20,16 @@ def test_tables_are_plain() -> None:
     }
 
 
+def test_a_group_is_written_where_there_is_one() -> None:
+    """What was written before there were groups is written the same today."""
+    grouped = BlockColumns(32, group=2)
+    assert grouped.to_dict() == {"type": "BlockColumns", "rows": 32, "budget": "balanced", "group": 2}
+    assert repr(grouped) == "BlockColumns(rows=32, budget='balanced', group=2)"
+    assert "group" not in BlockColumns(32).to_dict()
+    assert repr(BlockColumns(32)) == "BlockColumns(rows=32, budget='balanced')"
+    assert from_dict(grouped.to_dict()) == grouped != BlockColumns(32)
+
+
 def test_fields_with_a_default_may_be_left_out() -> None:
     assert from_dict({"type": "BlockColumns", "rows": 8}) == BlockColumns(8, "balanced")
 
@@ -37,7 +47,7 @@ def test_the_table_given_is_left_alone() -> None:
         ({"rows": 4}, f"structure type must be one of {KNOWN}, not None"),
         ({"type": ["Elements"]}, f"structure type must be one of {KNOWN}, not ['Elements']"),
         ("Elements", "a structure must be a table with a type and its fields, not 'Elements'"),
-        ({"type": "BlockColumns"}, "BlockColumns must have the fields budget, rows"),
+        ({"type": "BlockColumns"}, "BlockColumns must have the fields budget, group, rows"),
         ({"type": "Within", "outer": {"type": "Filters"}}, "Within must have the fields inner, outer"),
         (
             {"type": "Within", "outer": {"type": "Filters"}, "inner": 4},
@@ -50,6 +60,10 @@ def test_the_table_given_is_left_alone() -> None:
         (
             {"type": "BlockRows", "cols": 4, "rows": 2},
             "BlockRows must have no field 'rows': its fields are budget, cols",
+        ),
+        (
+            {"type": "BlockColumns", "rows": 4, "group": 8},
+            "group of BlockColumns must be 1, 2 or 4, not 8",
         ),
         ({"type": "BlockRows", "cols": 0}, "cols of BlockRows must be a whole number >= 1, not 0"),
         (

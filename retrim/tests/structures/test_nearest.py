@@ -33,11 +33,16 @@ CASES: list[tuple[Structure, tuple[int, int], Density]] = [
     (BlockColumns(2), (6, 4), 0.5),
     (BlockColumns(8, "global"), (16, 4), 3 / 8),
     (BlockColumns(2, "global"), (6, 4), 1 / 3),
+    (BlockColumns(4, group=2), (8, 8), 0.5),
+    (BlockColumns(2, group=4), (6, 12), 1 / 3),
+    (BlockColumns(2, "global", group=2), (6, 6), 4 / 9),
     (BlockRows(4), (5, 8), 3 / 5),
     (BlockRows(3), (4, 9), 0.25),
     (BlockRows(4, "global"), (5, 8), 0.4),
     (Within(BlockColumns(4), Elements()), (4, 4), (0.5, 0.5)),
     (Within(BlockColumns(4), BlockColumns(2)), (8, 6), (2 / 3, 0.25)),
+    (Within(BlockColumns(4, group=2), BlockColumns(2, group=2)), (8, 8), (0.5, 0.5)),
+    (Within(BlockColumns(4, group=2), BlockColumns(2)), (8, 6), (2 / 3, 0.25)),
     (Within(BlockRows(4), BlockColumns(2)), (6, 8), (2 / 3, 3 / 8)),
     (Within(Filters(), Elements()), (6, 3), (0.5, 4 / 9)),
     (Within(Channels(), BlockRows(2, "global")), (4, 6), (2 / 3, 0.25)),
@@ -56,9 +61,12 @@ def blocks_of(structure: Structure, rows: int, cols: int) -> list[list[Group]]:
             return [[tuple((r, c) for c in range(cols)) for r in range(rows)]]
         case Channels():
             return [[tuple((r, c) for r in range(rows)) for c in range(cols)]]
-        case BlockColumns(rows=high):
+        case BlockColumns(rows=high, group=wide):
             blocks = [
-                [tuple((r, c) for r in range(top, top + high)) for c in range(cols)]
+                [
+                    tuple((r, c) for r in range(top, top + high) for c in range(left, left + wide))
+                    for left in range(0, cols, wide)
+                ]
                 for top in range(0, rows, high)
             ]
         case BlockRows(cols=wide):
@@ -113,7 +121,15 @@ def moved_together(outer: Structure, kept: list[list[Group]]) -> list[list[tuple
         return [list(group) for group in kept[0]]
     if isinstance(outer, BlockRows):  # beside each other: row i of every block
         return [[e for group in row for e in group] for row in zip(*kept, strict=True)]
-    return [list(row) for block in kept for row in zip(*block, strict=True)]  # below each other
+    rows = outer.rows if isinstance(outer, BlockColumns) else None
+    return [row for block in kept for row in beside(block, rows)]  # blocks below each other
+
+
+def beside(block: list[Group], rows: int | None) -> list[list[tuple[int, int]]]:
+    """Rows of the matrix that the groups of a block make side by side; a group lists its entries row by row."""
+    high = len(block[0]) if rows is None else rows
+    wide = len(block[0]) // high
+    return [[e for group in block for e in group[r * wide : (r + 1) * wide]] for r in range(high)]
 
 
 def case_name(case: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from retrim.artifact.layout import parse
 from retrim.errors import ConfigError, DensityError, RetrimError, ShapeError, WeightError
 from retrim.structures import (
     BlockColumns,
@@ -206,9 +208,33 @@ def test_pack_and_unpack_are_exact(structure: Structure, array: Any, data: st.Da
     assert not (values(support.mask) & ~stored.mask).any()
 
 
+@few
+@given(data=st.data())
+def test_packs_of_less_precision_are_near(structure: Structure, array: Any, data: st.DataObject) -> None:
+    matrix, density = draw_case(structure, data)
+    projected, support = structure.project(array(matrix), density)
+    expected = values(projected)
+    exact = structure.unpack(structure.pack(projected, support))[1].mask
+    for precision, room in (("bf16", 2.0**-8), ("int8", 0.51 / 127)):
+        unpacked, stored = structure.unpack(structure.pack(projected, support, precision))
+        scale = np.abs(expected) if precision == "bf16" else np.abs(expected).max(axis=1, keepdims=True)
+        assert (np.abs(unpacked - expected) <= room * scale).all()
+        np.testing.assert_array_equal(stored.mask, exact)
+
+
+@few
+@given(data=st.data())
+def test_packs_are_of_the_structures_blocks_and_groups(structure: Structure, data: st.DataObject) -> None:
+    matrix, density = draw_case(structure, data)
+    projected, support = structure.project(matrix, density)
+    view = parse(structure.pack(projected, support))
+    assert (view.height, view.group) == (structure.pack_height, structure.pack_group)
+
+
 def test_a_pack_in_kernel_blocks_stores_what_is_kept_only() -> None:
     matrix = np.random.default_rng(0).standard_normal((128, 40)).astype(np.float32)
-    for structure in (BlockColumns(32), BlockColumns(64), Channels(), BlockColumns(32, "global")):
+    kept = (BlockColumns(32), BlockColumns(64), Channels(), BlockColumns(32, "global"))
+    for structure in (*kept, BlockColumns(32, group=2), BlockColumns(64, "global", group=4)):
         projected, support = structure.project(matrix, 0.25)
         unpacked, stored = structure.unpack(structure.pack(projected, support))
         np.testing.assert_array_equal(stored.mask, support.mask)
@@ -227,8 +253,8 @@ def test_pack_refuses_another_precision(structure: Structure) -> None:
     matrix = np.ones((16, 16), np.float32)
     projected, support = structure.project(matrix, 0.25)
     with pytest.raises(ConfigError) as caught:
-        structure.pack(projected, support, "int8")
-    assert str(caught.value) == "precision must be fp32, not 'int8'"
+        structure.pack(projected, support, "fp16")
+    assert str(caught.value) == "precision must be one of fp32, bf16, int8, not 'fp16'"
 
 
 @pytest.mark.parametrize(
@@ -319,7 +345,7 @@ def test_unknown_fields_are_refused(structure: Structure) -> None:
     with pytest.raises(ConfigError) as caught:
         from_dict({**structure.to_dict(), "size": 4})
     name = type(structure).__name__
-    known = ", ".join(sorted(set(structure.to_dict()) - {"type"})) or "none"
+    known = ", ".join(sorted(field.name for field in fields(structure))) or "none"
     assert str(caught.value) == f"{name} must have no field 'size': its fields are {known}"
 
 
@@ -343,6 +369,18 @@ def test_structures_are_values(structure: Structure) -> None:
             (256, 8),
             "rows of BlockColumns(rows=48, budget='global') must divide the weight's 256 outputs: "
             "choose one of 32, 64, 128, 256",
+        ),
+        (
+            BlockColumns(4, group=4),
+            (8, 10),
+            "group of BlockColumns(rows=4, budget='balanced', group=4) must divide the weight's 10 inputs: "
+            "choose 1 or 2",
+        ),
+        (
+            BlockColumns(4, "global", group=2),
+            (8, 15),
+            "group of BlockColumns(rows=4, budget='global', group=2) must divide the weight's 15 inputs: "
+            "choose 1",
         ),
         (
             BlockRows(4),
@@ -384,6 +422,10 @@ def test_fields_out_of_range_are_refused() -> None:
     cases: list[tuple[Any, str]] = [
         (lambda: BlockColumns(0), "rows of BlockColumns must be a whole number >= 1, not 0"),
         (lambda: BlockColumns(True), "rows of BlockColumns must be a whole number >= 1, not True"),
+        (lambda: BlockColumns(4, group=3), "group of BlockColumns must be 1, 2 or 4, not 3"),
+        (lambda: BlockColumns(4, group=True), "group of BlockColumns must be 1, 2 or 4, not True"),
+        (lambda: BlockColumns(4, group="2"), "group of BlockColumns must be 1, 2 or 4, not '2'"),
+        (lambda: BlockColumns(4, group=2.0), "group of BlockColumns must be 1, 2 or 4, not 2.0"),
         (lambda: BlockRows(2.0), "cols of BlockRows must be a whole number >= 1, not 2.0"),
         (lambda: BlockRows(4, "even"), "budget must be 'balanced' or 'global', not 'even'"),
         (

@@ -102,29 +102,40 @@ class Structure(ABC):
         matrix : array, shape (out, in)
         support : Support
             As `project` returned it.
-        precision : {"fp32"}
+        precision : {"fp32", "bf16", "int8"}
+            The more precise it is, the larger the pack.
 
         Returns
         -------
         ndarray of uint8
             See `retrim.artifact.layout`.
-        """
-        from retrim.artifact.layout import pack_rows
 
-        if precision != "fp32":
-            raise ConfigError(f"precision must be fp32, not {precision!r}")
+        Raises
+        ------
+        ConfigError
+        """
+        from retrim.artifact.layout import check_precision, pack_rows
+
+        check_precision(precision)
         if not isinstance(support, Mask):
             raise ConfigError(f"{self} must be packed with the mask it was projected to")
         return pack_rows(
             np.ascontiguousarray(to_numpy(matrix), dtype=np.float32),
             to_numpy(support.mask),
             rows=self.pack_height,
+            precision=precision,
+            group=self.pack_group,
         )
 
     @property
     def pack_height(self) -> int:
         """Rows of a block in the packed layout."""
         return 32
+
+    @property
+    def pack_group(self) -> int:
+        """Neighbouring columns that the packed layout stores together."""
+        return 1
 
     @staticmethod
     def unpack(pack: np.ndarray) -> tuple[np.ndarray, Mask]:

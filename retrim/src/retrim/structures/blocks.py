@@ -7,7 +7,7 @@ into blocks, and inside each whole columns (or rows) are pruned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from array_api_compat import array_namespace
 
@@ -36,13 +36,30 @@ class BlockColumns(Grouped):
     budget : {"balanced", "global"}
         Balanced: every block keeps the same number of columns.  Global: the
         best of the layer, the paper's percentile.
+    group : {1, 2, 4}
+        Columns are kept or dropped in groups of so many neighbours, the first
+        of which is a multiple of it: 2 suits kernels in bf16, 4 those in int8.
     """
 
     rows: int
     budget: Budget = "balanced"
+    group: int = 1
 
     def __post_init__(self) -> None:
         _check_fields(self, self.rows, "rows")
+        if type(self.group) is not int or self.group not in (1, 2, 4):
+            raise ConfigError(f"group of BlockColumns must be 1, 2 or 4, not {self.group!r}")
+
+    def __repr__(self) -> str:
+        # checkpoints compare it: those from before there were groups must stay equal
+        group = "" if self.group == 1 else f", group={self.group}"
+        return f"BlockColumns(rows={self.rows}, budget={self.budget!r}{group})"
+
+    def to_dict(self) -> dict[str, Any]:
+        spec = super().to_dict()
+        if self.group == 1:  # then files are those that were written before there were groups
+            del spec["group"]
+        return spec
 
     @property
     def balanced(self) -> bool:
@@ -52,6 +69,10 @@ class BlockColumns(Grouped):
     def pack_height(self) -> int:
         return self.rows if self.rows % 32 == 0 else 32
 
+    @property
+    def pack_group(self) -> int:
+        return self.group
+
     def check(self, shape: tuple[int, int]) -> None:
         super().check(shape)
         if shape[0] % self.rows:
@@ -59,37 +80,49 @@ class BlockColumns(Grouped):
                 f"rows of {self} must divide the weight's {shape[0]} outputs: "
                 f"choose one of {_divisors(shape[0])}"
             )
+        if shape[1] % self.group:
+            raise ShapeError(
+                f"group of {self} must divide the weight's {shape[1]} inputs: "
+                f"choose {'1 or 2' if shape[1] % 2 == 0 else 1}"
+            )
 
     def grid(self, shape: tuple[int, int]) -> tuple[int, int]:
-        return shape[0] // self.rows, shape[1]
+        return shape[0] // self.rows, shape[1] // self.group
 
     def energies(self, matrix: Array) -> Array:
         xp = array_namespace(matrix)
-        return energy(xp.reshape(matrix, (-1, self.rows, matrix.shape[1])), axis=1)
+        columns = xp.permute_dims(self._split(matrix), (0, 1, 3, 2))
+        shape = self.grid((matrix.shape[0], matrix.shape[1]))
+        return energy(xp.reshape(columns, (shape[0], self.rows * self.group, shape[1])), axis=1)
 
     def expand(self, values: Array, shape: tuple[int, int]) -> Array:
         xp = array_namespace(values)
-        blocks, columns = self.grid(shape)
-        spread = xp.broadcast_to(values[:, None, :], (blocks, self.rows, columns))
+        blocks, groups = self.grid(shape)
+        spread = xp.broadcast_to(values[:, None, :, None], (blocks, self.rows, groups, self.group))
         return xp.reshape(spread, shape)
 
     def compact(self, matrix: Array, keep: Array) -> Array:
         xp = array_namespace(matrix)
-        blocks = xp.reshape(matrix, (-1, self.rows, matrix.shape[1]))
-        columns = xp.permute_dims(blocks, (0, 2, 1))[keep]  # (kept in all blocks, rows)
-        small = xp.reshape(columns, (keep.shape[0], -1, self.rows))
-        return xp.reshape(xp.permute_dims(small, (0, 2, 1)), (matrix.shape[0], -1))
+        groups = xp.permute_dims(self._split(matrix), (0, 2, 1, 3))[keep]  # (kept in all blocks, rows, group)
+        small = xp.reshape(groups, (keep.shape[0], -1, self.rows, self.group))
+        return xp.reshape(xp.permute_dims(small, (0, 2, 1, 3)), (matrix.shape[0], -1))
 
     def compact_shape(self, shape: tuple[int, int], kept: int) -> tuple[int, int]:
-        return shape[0], kept
+        return shape[0], kept * self.group
 
     def scatter(self, small: Array, keep: Array, shape: tuple[int, int]) -> Array:
         xp = array_namespace(small)
-        blocks, columns = self.grid(shape)
-        full = xp.zeros((blocks, columns, self.rows), dtype=small.dtype, device=small.device)
-        packed = xp.permute_dims(xp.reshape(small, (blocks, self.rows, -1)), (0, 2, 1))
-        full[keep] = xp.reshape(packed, (-1, self.rows))
-        return xp.reshape(xp.permute_dims(full, (0, 2, 1)), shape)
+        blocks, groups = self.grid(shape)
+        full = xp.zeros((blocks, groups, self.rows, self.group), dtype=small.dtype, device=small.device)
+        packed = xp.permute_dims(self._split(small), (0, 2, 1, 3))
+        full[keep] = xp.reshape(packed, (-1, self.rows, self.group))
+        return xp.reshape(xp.permute_dims(full, (0, 2, 1, 3)), shape)
+
+    def _split(self, matrix: Array) -> Array:
+        """Shape (blocks, rows, groups, group)."""
+        xp = array_namespace(matrix)
+        blocks, groups = self.grid((matrix.shape[0], matrix.shape[1]))
+        return xp.reshape(matrix, (blocks, self.rows, groups, self.group))
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,10 @@ class Within(Structure):
     def pack_height(self) -> int:
         return self.outer.pack_height
 
+    @property
+    def pack_group(self) -> int:
+        return self.outer.pack_group
+
     def to_dict(self) -> dict[str, Any]:
         return {"type": "Within", "outer": self.outer.to_dict(), "inner": self.inner.to_dict()}
 
