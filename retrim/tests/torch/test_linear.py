@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from retrim.errors import RetrimError, ShapeError
 from retrim.prune import Magnitude, Plan, Rule
@@ -83,7 +84,11 @@ def test_memory_of_any_layout(view: Callable[[torch.Tensor], torch.Tensor]) -> N
     ("x", "said"),
     [
         (torch.zeros(3, 24, dtype=torch.float64), "torch.float64 cpu (3, 24)"),
-        (torch.zeros(3, 24, dtype=torch.bfloat16), "torch.bfloat16 cpu (3, 24)"),
+        (torch.zeros(3, 24, dtype=torch.float16), "torch.float16 cpu (3, 24)"),
+        (
+            torch.zeros(3, 24, dtype=torch.bfloat16),
+            "torch.bfloat16 cpu (3, 24): pack the model in bf16 or int8, or convert the input with x.float()",
+        ),
         (torch.zeros(3, 24, dtype=torch.int64), "torch.int64 cpu (3, 24)"),
         (torch.zeros(3, 25), "torch.float32 cpu (3, 25)"),
         (torch.zeros(24, 3), "torch.float32 cpu (24, 3)"),
@@ -98,6 +103,23 @@ def test_inputs_of_another_kind(x: torch.Tensor, said: str) -> None:
     assert str(caught.value) == (
         f"the input of a packed layer must be a float32 CPU tensor of shape (..., 24), not {said}"
     )
+
+
+def test_memory_that_is_not_aligned() -> None:
+    layer, packed = dense()
+    x = torch.randn(3, 24)
+    moved = torch.frombuffer(bytearray(b"*" + x.numpy().tobytes()), dtype=torch.float32, offset=1).view(3, 24)
+    assert moved.data_ptr() % 4
+    with torch.inference_mode():
+        assert_close(packed(moved), layer(x))
+
+
+def test_kinds_of_tensors_that_are_more_than_memory() -> None:
+    layer, packed = dense()
+    x = nn.Parameter(torch.randn(3, 24), requires_grad=False)
+    assert_close(packed(x), layer(x))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert packed(torch.randn(3, 24)).shape == (3, 64)
 
 
 def test_a_bias_of_another_shape() -> None:
@@ -165,5 +187,6 @@ def test_its_numbers_are_the_artifacts_not_the_state_dicts() -> None:
 def test_it_prints_what_it_is() -> None:
     _, packed = dense()
     assert repr(packed) == (
-        "PackedLinear(in_features=24, out_features=64, structure=BlockColumns, density=0.250, activation=None)"
+        "PackedLinear(in_features=24, out_features=64, structure=BlockColumns, density=0.250, precision=fp32, "
+        "activation=None)"
     )

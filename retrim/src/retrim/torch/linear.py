@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.dlpack import from_dlpack
 
 from retrim.artifact import PackedWeight
-from retrim.errors import RetrimError, ShapeError
-from retrim.runtime.matrix import Activation, PackedMatrix
+from retrim.errors import ShapeError
+from retrim.runtime.matrix import Activation
+from retrim.torch.operator import Core, Tracked, multiply
 
 
 class PackedLinear(nn.Module):
     """A linear layer whose weight lies in the packed layout; for inference.
 
-    Input (..., in) and output (..., out) are float32 tensors on the CPU; a
-    contiguous input is read where it lies.  The number of threads is
+    Input (..., in) and output (..., out) are CPU tensors of one type: float32,
+    and where the weight is bf16 or int8, bfloat16 as well.  A contiguous input
+    is read where it lies.  The number of threads is
     `retrim.runtime.threads.get()`, the instruction set the processor's best.
+
+    Under `torch.autocast` a layer in bf16 or int8 takes the region's bfloat16,
+    as torch's own linear layers do; one in fp32 takes and gives float32.
+
+    `torch.compile` and `torch.export` keep it as one call of
+    ``torch.ops.retrim.packed_linear``; an exported file holds the pack, and runs
+    wherever `retrim.torch` is imported.
 
     Parameters
     ----------
@@ -26,9 +36,15 @@ class PackedLinear(nn.Module):
     bias : Tensor of float32, shape (out,), optional
     activation : {"relu", "gelu", "gelu_tanh"}, optional
         Fused: applied while results are in registers.
+    precision : {"fp32", "bf16", "int8"}, optional
+        Which of the weight's packs; default: its first.
+    input_scale : float, optional
+        In int8, the scale of all inputs; default: each token has its own.
 
     Raises
     ------
+    ArtifactError
+        If the weight was not packed in the precision.
     ShapeError
         If the bias does not fit, or an input has another width, type or device.
     RetrimError
@@ -36,61 +52,78 @@ class PackedLinear(nn.Module):
     """
 
     def __init__(
-        self, weight: PackedWeight, bias: torch.Tensor | None = None, activation: Activation | None = None
+        self,
+        weight: PackedWeight,
+        bias: torch.Tensor | None = None,
+        activation: Activation | None = None,
+        precision: str | None = None,
+        input_scale: float | None = None,
     ) -> None:
         super().__init__()
+        pack = weight.packs[0] if precision is None else weight.pack(precision)
         self.weight = weight
-        array = None if bias is None else bias.detach().to("cpu", torch.float32).numpy().copy()
-        self.matrix = PackedMatrix(weight.pack().data, array, activation)
+        self.precision = pack.precision
+        self.activation = activation
+        self.input_scale = input_scale
+        # no buffers: the state dict has what can be trained, and no cast of the model may reach them
+        self._pack = from_dlpack(pack.data)  # which takes mapped files as well, read-only as they are
+        self._bias = _bias(weight, bias)
+        self._core = Core(self._pack, self._bias, activation, input_scale)
+        self.matrix = self._core.matrix
         self.in_features = self.matrix.inputs
         self.out_features = self.matrix.outputs
+        self._types = (torch.float32,) if self.precision == "fp32" else (torch.float32, torch.bfloat16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type != "cpu" or x.dtype != torch.float32 or x.shape[-1:] != (self.in_features,):
-            raise ShapeError(
-                f"the input of a packed layer must be a float32 CPU tensor of shape (..., {self.in_features}), "
-                f"not {x.dtype} {x.device.type} {tuple(x.shape)}"
+        if torch.is_autocast_enabled("cpu"):
+            x = self._as_in_region(x)
+        if x.device.type != "cpu" or x.dtype not in self._types or x.shape[-1:] != (self.in_features,):
+            raise ShapeError(self._refusal(x))
+        if torch.compiler.is_compiling() or type(x) is not torch.Tensor:
+            y: torch.Tensor = torch.ops.retrim.packed_linear(
+                x, self._pack, self._bias, self.out_features, self.activation, self.input_scale
             )
-        if torch.is_grad_enabled() and x.requires_grad:
-            out: torch.Tensor = _Forward.apply(x, self)  # type: ignore[no-untyped-call]
-            return out
-        return self.multiply(x)
+            return y
+        if x.requires_grad and torch.is_grad_enabled():
+            y = Tracked.apply(self.matrix, x)  # type: ignore[no-untyped-call]
+            return y
+        return multiply(self.matrix, x)
 
-    def multiply(self, x: torch.Tensor) -> torch.Tensor:
-        """The layer on a tensor that was checked."""
-        rows = x.detach().reshape(-1, self.in_features)
-        if rows.stride(-1) != 1 and self.in_features > 1:
-            rows = rows.contiguous()
-        y = torch.empty((rows.shape[0], self.out_features), dtype=torch.float32, device="cpu")
-        if len(rows):  # NumPy gives an empty array other strides
-            self.matrix.into(rows.numpy(), y.numpy())  # half the cost of torch's DLPack
-        return y.view(*x.shape[:-1], self.out_features)
+    def _as_in_region(self, x: torch.Tensor) -> torch.Tensor:
+        """The input in the type that a region of `torch.autocast` asks for, as far as the layer takes it."""
+        if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            return x
+        wanted = torch.get_autocast_dtype("cpu")
+        return x.to(wanted if wanted in self._types else torch.float32)
+
+    def _refusal(self, x: torch.Tensor) -> str:
+        types = " or ".join(str(known).removeprefix("torch.") for known in self._types)
+        remedy = ""
+        if x.dtype == torch.bfloat16 and self.precision == "fp32":
+            remedy = ": pack the model in bf16 or int8, or convert the input with x.float()"
+        return (
+            f"the input of a packed layer must be a {types} CPU tensor of shape (..., {self.in_features}), "
+            f"not {x.dtype} {x.device.type} {tuple(x.shape)}{remedy}"
+        )
 
     def extra_repr(self) -> str:
-        """Shape, structure and density, as torch prints modules."""
+        """Shape, structure, density and precision, as torch prints modules."""
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"structure={self.weight.structure['type']}, density={self.weight.density:.3f}, "
-            f"activation={self.matrix.activation}"
+            f"precision={self.precision}, activation={self.activation}"
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
         return self  # it never changes, and the compiled core is not copied
 
 
-class _Forward(torch.autograd.Function):
-    """The layer where a gradient is tracked: forward works, backward says why it does not."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, layer: PackedLinear) -> torch.Tensor:
-        return layer.multiply(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> NoReturn:
-        raise RetrimError(
-            "a packed layer must not be trained, but a gradient reached it: train the hardened model before it "
-            "is packed, or run the packed one under torch.inference_mode()"
-        )
+def _bias(weight: PackedWeight, bias: torch.Tensor | None) -> torch.Tensor:
+    """A float32 bias of the layer's own, zero where there is none."""
+    if bias is None:
+        outputs = weight.shape[1 if weight.kind == "conv1d" else 0]
+        return torch.zeros(outputs, dtype=torch.float32, device="cpu")
+    return bias.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
 def matrix_of(weight: PackedWeight) -> np.ndarray:
