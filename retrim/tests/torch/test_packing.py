@@ -413,6 +413,17 @@ def test_types_that_a_file_cannot_hold() -> None:
     )
 
 
+@pytest.mark.parametrize("precisions", [(), ("fp32", "fp64"), ("bf16", "bf16"), "bf16"], ids=repr)
+def test_precisions_that_there_are_not(precisions: Any) -> None:
+    model = Pair(nn.ReLU())
+    pruner = hardened(model, "up.weight", Filters())
+    refused(
+        ConfigError,
+        f"precisions must be one or more of fp32, bf16, int8, each once, not {precisions!r}",
+        lambda: pack(model, pruner, architecture="x", config={}, precisions=precisions),
+    )
+
+
 # --- models that do not fit -------------------------------------------------------------------
 
 
@@ -429,6 +440,38 @@ def test_a_model_of_another_shape_is_left_alone() -> None:
     )
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
     assert isinstance(other.up, nn.Linear)
+
+
+def test_a_precision_that_was_not_packed_leaves_the_model_alone() -> None:
+    artifact = artifact_of(Pair(nn.ReLU()), "up.weight")
+    other = Pair(nn.ReLU())
+    before = copy.deepcopy(other.state_dict())
+    refused(
+        ArtifactError,
+        "up.weight: precision must be one that the weight was packed in (fp32), not 'int8': pack the model with "
+        "it in `precisions`",
+        lambda: pack_(other, artifact, precision="int8"),
+    )
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+def test_a_square_weight_of_a_layer_that_stores_it_transposed() -> None:
+    artifact = artifact_of(nn.Sequential(Conv1D(32, 32)), "0.weight")
+    refused(
+        ConfigError,
+        "0.weight: a weight packed as conv1d must be that of a layer that stores it so, not of Linear: "
+        "build the model that was packed, or load the dense state if that one ties both kinds",
+        lambda: pack_(nn.Sequential(nn.Linear(32, 32)), artifact),
+    )
+    tied = nn.Sequential(nn.Linear(32, 32), Conv1D(32, 32))
+    tied[1].weight = tied[0].weight
+    artifact = artifact_of(tied, "*.weight")
+    refused(
+        ConfigError,
+        "1.weight: a weight packed as linear must be that of a layer that stores it so, not of Conv1D: "
+        "build the model that was packed, or load the dense state if that one ties both kinds",
+        lambda: pack_(copy.deepcopy(tied), artifact),
+    )
 
 
 def test_a_packed_weight_of_another_shape() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from retrim.artifact import Artifact, Pack, PackedWeight, Tensor
+from retrim.artifact.layout import PRECISIONS
 from retrim.errors import ArtifactError, ConfigError, ShapeError, WeightError
 from retrim.prune import Pruner, Target
 from retrim.runtime.matrix import Activation
@@ -30,6 +31,9 @@ _TYPES = {
     torch.bool: "BOOL",
 }
 
+_KINDS = {"Linear": "linear", "Conv1D": "conv1d"}
+"""Layers that can run packed, by the names of their classes; Hugging Face's Conv1D stores (in, out)."""
+
 
 def pack(
     model: nn.Module,
@@ -40,6 +44,7 @@ def pack(
     tokenizer: str | None = None,
     metrics: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    precisions: Sequence[str] = ("fp32",),
 ) -> Artifact:
     """Pack a hardened model, or (without a pruner) a dense one.
 
@@ -49,19 +54,25 @@ def pack(
         Hardened; its targets are packed by the structures of its plan.
     architecture, config : str, dict
         What builds the model again.
+    precisions : sequence of {"fp32", "bf16", "int8"}
+        Every weight is packed once in each; the first is what `pack_` takes.
 
     Raises
     ------
     ConfigError
-        If the pruner was not hardened, or a weight has left its structure since.
+        If the pruner was not hardened, or a weight has left its structure since, or a precision is unknown.
     WeightError
         If a weight is not finite.
     """
     if pruner is not None and not pruner.hardened:
         raise ConfigError("a model must be hardened before it is packed: call pruner.harden()")
+    if isinstance(precisions, str) or not _are_precisions(precisions):
+        raise ConfigError(
+            f"precisions must be one or more of {', '.join(PRECISIONS)}, each once, not {precisions!r}"
+        )
     targets = {} if pruner is None else {target.name: target for target in pruner.targets}
     weights = {
-        name: _packed(target, pruner.supports[name])  # type: ignore[union-attr]
+        name: _packed(target, pruner.supports[name], precisions)  # type: ignore[union-attr]
         for name, target in targets.items()
     }
     tensors, aliases = _dense(model, weights.keys() if pruner is not None else ())
@@ -81,7 +92,11 @@ def pack(
     )
 
 
-def _packed(target: Target, support: Support) -> PackedWeight:
+def _are_precisions(named: Sequence[str]) -> bool:
+    return len(named) > 0 and set(named) <= set(PRECISIONS) and len(set(named)) == len(named)
+
+
+def _packed(target: Target, support: Support, precisions: Sequence[str]) -> PackedWeight:
     structure = target.structure
     matrix = target.matrix()
     if not bool(torch.isfinite(matrix).all()):
@@ -94,15 +109,18 @@ def _packed(target: Target, support: Support) -> PackedWeight:
             f"{target.name}: a weight must keep its structure until it is packed, but what was pruned is no "
             "longer zero: call pruner.step() after every optimiser step, or harden again"
         )
-    data = structure.pack(matrix, support)
+    packs = tuple(
+        Pack(precision, structure.pack_height, structure.pack(matrix, support, precision))
+        for precision in precisions
+    )
     mask = to_numpy(support.mask) if isinstance(support, Mask) else None
-    told = structure.unpack(data)[1].mask
+    told = structure.unpack(packs[0].data)[1].mask
     return PackedWeight(
         shape=tuple(target.parameter.shape),
         kind=target.kind,
         structure=structure.to_dict(),
         density=support.density,
-        packs=(Pack("fp32", structure.pack_height, data),),
+        packs=packs,
         support=None if mask is None or np.array_equal(mask, told) else mask,
     )
 
@@ -147,7 +165,9 @@ def _to_torch(tensor: Tensor) -> torch.Tensor:
     return value.view(torch.bfloat16) if tensor.dtype == "BF16" else value
 
 
-def pack_(model: nn.Module, artifact: Artifact, *, fuse: bool = True) -> nn.Module:
+def pack_(
+    model: nn.Module, artifact: Artifact, *, fuse: bool = True, precision: str | None = None
+) -> nn.Module:
     """Put an artifact's weights into `model`, packed, in place.
 
     Layers whose weight is packed become `PackedLinear`; every other tensor is
@@ -160,6 +180,8 @@ def pack_(model: nn.Module, artifact: Artifact, *, fuse: bool = True) -> nn.Modu
     fuse : bool, default True
         Take an activation into the layer before it where the model names the
         pair (``model.fusions()``: layer name to activation name).
+    precision : {"fp32", "bf16", "int8"}, optional
+        Which pack of each weight runs; default: its first.
 
     Returns
     -------
@@ -171,11 +193,20 @@ def pack_(model: nn.Module, artifact: Artifact, *, fuse: bool = True) -> nn.Modu
     ShapeError
         If the model and the artifact do not have the same names and shapes.
     ConfigError
-        If a packed weight is not that of a linear layer.
+        If a packed weight is not that of a linear layer, or of one that stores it transposed.
+    ArtifactError
+        If a weight was not packed in the precision.
     """
     check_fit(model, artifact)
+    if precision is not None:
+        for name, weight in artifact.weights.items():
+            _check_precision(name, weight, precision)
     names = {name: name for name in (*artifact.tensors, *artifact.weights)} | dict(artifact.aliases)
-    layers = {name: _owner(model, name) for name, own in names.items() if own in artifact.weights}
+    layers = {
+        name: _owner(model, name, artifact.weights[own].kind)
+        for name, own in names.items()
+        if own in artifact.weights
+    }
     state = model.state_dict(keep_vars=True)
     with torch.no_grad():
         for name, own in names.items():
@@ -190,7 +221,7 @@ def pack_(model: nn.Module, artifact: Artifact, *, fuse: bool = True) -> nn.Modu
             continue
         activation = _take_activation(model, fusions.get(path))
         bias = getattr(layer, "bias", None)
-        done[layer] = PackedLinear(artifact.weights[names[name]], bias, activation)
+        done[layer] = PackedLinear(artifact.weights[names[name]], bias, activation, precision)
         _replace(model, path, done[layer])
     _leave_fast_paths(model)
     return model.eval()
@@ -227,16 +258,31 @@ def check_fit(model: nn.Module, artifact: Artifact) -> None:
             )
 
 
-def _owner(model: nn.Module, name: str) -> tuple[str, nn.Module]:
+def _check_precision(name: str, weight: PackedWeight, precision: str) -> None:
+    try:
+        weight.pack(precision)
+    except ArtifactError as error:
+        raise ArtifactError(f"{name}: {error}: pack the model with it in `precisions`") from None
+
+
+def _owner(model: nn.Module, name: str, kind: str) -> tuple[str, nn.Module]:
+    """Path and layer of a packed weight, after checking that the layer means by it what the pack does."""
     path, _, leaf = name.rpartition(".")
     layer = model.get_submodule(path)
-    kinds = {known.__name__ for known in type(layer).__mro__}
+    kinds = [known.__name__ for known in type(layer).__mro__]
     # torch's own mark for a linear layer whose owner (attention) reads the weight past its forward
     opaque = "NonDynamicallyQuantizableLinear" in kinds
-    if leaf != "weight" or not kinds & {"Linear", "Conv1D"} or opaque:
+    found = next((_KINDS[known] for known in kinds if known in _KINDS), None)
+    if leaf != "weight" or found is None or opaque:
         raise ConfigError(
             f"{name}: a packed weight must be that of a linear layer to run packed, not of {type(layer).__name__}: "
             "load the dense state instead"
+        )
+    if found != kind:  # a square weight would fit, and be read transposed
+        raise ConfigError(
+            f"{name}: a weight packed as {kind} must be that of a layer that stores it so, not of "
+            f"{type(layer).__name__}: build the model that was packed, or load the dense state if that one ties "
+            "both kinds"
         )
     return path, layer
 
