@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -29,8 +30,8 @@ GRADIENT = (
     "packed, or run the packed one under torch.inference_mode()"
 )
 
-# torch's exporter warns of what it does itself
-exports = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+# torch's exporter and code generator warn of what they do themselves
+warned = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +110,9 @@ def test_compiled_is_as_eager(backend: str, dynamic: bool | None) -> None:
         assert torch.equal(compiled(x.T), plain(x.T))
 
 
+@warned
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch generates C++, and there is no compiler for it")
 def test_compiled_to_machine_code() -> None:
     plain = model()
     compiled = torch.compile(plain, fullgraph=True)
@@ -144,14 +147,27 @@ def test_layers_compiled_one_by_one_share_their_code() -> None:
     assert recorder.calls() == [1, 1]  # for the first pack's length, then for any
 
 
-def test_regions_of_autocast() -> None:
-    plain = model()
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_regions_of_autocast(precision: str) -> None:
+    plain = layer(precision=precision)
     compiled = torch.compile(plain, fullgraph=True, backend="aot_eager")
     x = torch.randn(5, 24)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         y = compiled(x)
         assert torch.equal(y, plain(x))
-        assert y.dtype == torch.float32
+        assert y.dtype == (torch.float32 if precision == "fp32" else torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("precision", "input_scale"), [("bf16", None), ("int8", None), ("int8", 0.02)])
+def test_precisions(dtype: torch.dtype, precision: str, input_scale: float | None) -> None:
+    plain = layer(precision=precision, input_scale=input_scale)
+    compiled = torch.compile(plain, fullgraph=True, backend="aot_eager")
+    x = torch.randn(5, 24).to(dtype)
+    with torch.inference_mode():
+        y = compiled(x)
+        assert y.dtype == dtype
+        assert torch.equal(y, plain(x))
 
 
 def test_inputs_of_another_kind_are_refused_as_ever() -> None:
@@ -241,7 +257,7 @@ def test_tensors_without_a_layer_keep_the_core_made_for_them() -> None:
 # --- torch.export -----------------------------------------------------------------------
 
 
-@exports
+@warned
 @pytest.mark.parametrize("strict", [False, True])
 def test_an_exported_model_runs_from_its_file(strict: bool, tmp_path: Path) -> None:
     plain = model()
@@ -264,7 +280,6 @@ def test_an_exported_model_runs_from_its_file(strict: bool, tmp_path: Path) -> N
     assert set(operator._CORES.values()) == known
 
 
-@exports
 def test_a_damaged_pack_in_an_exported_file_is_refused() -> None:
     part = layer()
     tensors = part._pack.clone()
