@@ -67,8 +67,9 @@ class PackedLinear(nn.Module):
         self.input_scale = input_scale
         # no buffers: the state dict has what can be trained, and no cast of the model may reach them
         self._pack = from_dlpack(pack.data)  # which takes mapped files as well, read-only as they are
-        self._bias = _bias(weight, bias)
-        self._core = Core(self._pack, self._bias, activation, input_scale)
+        own = None if bias is None else bias.detach().to("cpu", torch.float32, copy=True).contiguous()
+        self._core = Core(self._pack, own, activation, input_scale)
+        self._bias = self._core.bias
         self.matrix = self._core.matrix
         self.in_features = self.matrix.inputs
         self.out_features = self.matrix.outputs
@@ -116,14 +117,6 @@ class PackedLinear(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
         return self  # it never changes, and the compiled core is not copied
-
-
-def _bias(weight: PackedWeight, bias: torch.Tensor | None) -> torch.Tensor:
-    """A float32 bias of the layer's own, zero where there is none."""
-    if bias is None:
-        outputs = weight.shape[1 if weight.kind == "conv1d" else 0]
-        return torch.zeros(outputs, dtype=torch.float32, device="cpu")
-    return bias.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
 def matrix_of(weight: PackedWeight) -> np.ndarray:

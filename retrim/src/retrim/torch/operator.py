@@ -32,19 +32,27 @@ class Core:
     Parameters
     ----------
     pack : Tensor of uint8, shape (n,)
-    bias : Tensor of float32, shape (out,)
-        Neither may change any more.
+    bias : Tensor of float32, shape (out,), optional
+        Default: zero.  Neither may change any more.
     activation : {"relu", "gelu", "gelu_tanh"}, optional
     input_scale : float, optional
         Static scale of the input in int8.
     """
 
     def __init__(
-        self, pack: torch.Tensor, bias: torch.Tensor, activation: Activation | None, input_scale: float | None
+        self,
+        pack: torch.Tensor,
+        bias: torch.Tensor | None,
+        activation: Activation | None,
+        input_scale: float | None,
     ) -> None:
-        self.pack, self.bias = pack.detach(), bias.detach()
-        self.matrix = PackedMatrix(self.pack.numpy(), self.bias.numpy(), activation, input_scale=input_scale)
-        _CORES[_key(pack, bias, activation, input_scale)] = self
+        self.pack = pack.detach()
+        array = None if bias is None else bias.detach().numpy()
+        self.matrix = PackedMatrix(self.pack.numpy(), array, activation, input_scale=input_scale)
+        if bias is None:
+            bias = torch.zeros(self.matrix.outputs, dtype=torch.float32, device="cpu")
+        self.bias = bias.detach()
+        _CORES[_key(self.pack, self.bias, activation, input_scale)] = self
 
 
 _CORES: WeakValueDictionary[tuple[Any, ...], Core] = WeakValueDictionary()
