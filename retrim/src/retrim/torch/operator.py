@@ -69,23 +69,23 @@ def _key(
 def multiply(matrix: PackedMatrix, x: torch.Tensor) -> torch.Tensor:
     """The layer on a CPU tensor of a type that the matrix takes, shape (..., in), of any memory layout."""
     rows = x.detach() if x.requires_grad else x
-    if rows.dim() != 2:
-        rows = rows.reshape(-1, matrix.inputs)
-    if rows.stride(1) != 1 and matrix.inputs > 1:
-        rows = rows.contiguous()
+    if not rows.is_contiguous():
+        rows = rows.reshape(-1, matrix.inputs)  # a view where it can be one
+        if rows.stride(1) != 1 and matrix.inputs > 1:
+            rows = rows.contiguous()
     if rows.data_ptr() % rows.element_size():
         rows = rows.clone()
-    y = rows.new_empty(rows.shape[0], matrix.outputs)
-    if rows.shape[0]:  # NumPy gives an empty array other strides
-        matrix.into(_array(rows), _array(y))
-    return y if x.dim() == 2 else y.view(*x.shape[:-1], matrix.outputs)
+    y = rows.new_empty(*x.shape[:-1], matrix.outputs)
+    if y.numel():  # NumPy gives an empty array other strides
+        matrix.into(_matrix(rows), _matrix(y))
+    return y
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's memory; NumPy's way costs half of DLPack's, and has no bfloat16."""
+def _matrix(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's memory as rows; NumPy's way costs half of DLPack's, and has no bfloat16."""
     plain = tensor if tensor.dtype == torch.float32 else tensor.view(torch.uint16)
     array: np.ndarray = plain.numpy()
-    return array
+    return array if array.ndim == 2 else array.reshape(-1, array.shape[-1])
 
 
 torch.library.define(
