@@ -46,7 +46,7 @@ class Matrix {
   Matrix(int precision, int64_t group, Column<int32_t> starts, Column<int32_t> columns,
          std::optional<Column<int32_t>> rows, std::optional<Column<float>> scales, Column<uint8_t> values,
          Column<float> bias, Column<int32_t> idle, Column<float> idle_values, int64_t outputs, int64_t inputs, int64_t height, int64_t packed_rows,
-         int activation, int variant, float input_scale, float output_scale)
+         int activation, float input_scale, float output_scale)
       : starts_(starts), columns_(columns), rows_(rows), scales_(scales), values_(values), bias_(bias),
         idle_(idle), idle_values_(idle_values) {
     const auto kind = static_cast<retrim::Precision>(precision);
@@ -82,18 +82,19 @@ class Matrix {
     w.height = height;
     w.packed_rows = packed_rows;
     w.activation = static_cast<retrim::Activation>(activation);
-    w.variant = static_cast<retrim::Variant>(variant);
     w.input_scale = input_scale;
     w.output_scale = output_scale;
     prepared_.emplace(w);
   }
 
-  void apply(const Input& x, const Output& y, const std::optional<Input>& residual, int isa, int threads) const {
+  void apply(const Input& x, const Output& y, const std::optional<Input>& residual, int isa, int threads,
+             int variant) const {
     int count = 0;
     const retrim::Isa* all = retrim::isas(&count);
     if (isa < 0 || isa >= count || !all[isa].available())
       throw std::invalid_argument("the instruction set must be one that this processor has");
-    const retrim::Linear& w = prepared_->layer();
+    retrim::Linear w = prepared_->layer();  // a copy: calls choose their variant
+    w.variant = static_cast<retrim::Variant>(variant);
     retrim::Call call{};
     call.x_type = type_of(x.dtype());
     call.y_type = type_of(y.dtype());
@@ -137,14 +138,15 @@ NB_MODULE(_core, m) {
   nb::class_<Matrix>(m, "Matrix")
       .def(nb::init<int, int64_t, Column<int32_t>, Column<int32_t>, std::optional<Column<int32_t>>,
                     std::optional<Column<float>>, Column<uint8_t>, Column<float>, Column<int32_t>,
-                    Column<float>, int64_t, int64_t, int64_t, int64_t, int, int, float, float>(),
+                    Column<float>, int64_t, int64_t, int64_t, int64_t, int, float, float>(),
            nb::arg("precision"), nb::arg("group"), nb::arg("starts"), nb::arg("columns"),
            nb::arg("rows").none(), nb::arg("scales").none(), nb::arg("values"), nb::arg("bias"),
            nb::arg("idle"), nb::arg("idle_values"),
            nb::arg("outputs"), nb::arg("inputs"), nb::arg("height"), nb::arg("packed_rows"),
-           nb::arg("activation"), nb::arg("variant"), nb::arg("input_scale"), nb::arg("output_scale"))
+           nb::arg("activation"), nb::arg("input_scale"), nb::arg("output_scale"))
       .def("apply", &Matrix::apply, nb::arg("x").noconvert(), nb::arg("y").noconvert(),
-           nb::arg("residual").noconvert().none(), nb::arg("isa"), nb::arg("threads"));
+           nb::arg("residual").noconvert().none(), nb::arg("isa"), nb::arg("threads"),
+           nb::arg("variant") = 0);
   m.def("isas", [] {
     int count = 0;
     const retrim::Isa* all = retrim::isas(&count);

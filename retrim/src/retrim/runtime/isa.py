@@ -34,6 +34,22 @@ def selected() -> str:
     return wanted
 
 
+def chosen(name: str | None) -> str:
+    """`name` where it is given, else `selected`.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        If the processor lacks it.
+    """
+    if name is None:
+        return selected()
+    here = available()
+    if name not in here:
+        raise RuntimeUnavailableError(f"isa must be one of {', '.join(here)} on this processor, not {name!r}")
+    return name
+
+
 def index(name: str) -> int:
     """Number of an instruction set in the compiled core."""
     return [known for known, _ in _core.isas()].index(name)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 
 from retrim.artifact.layout import PackView, parse
 from retrim.errors import ConfigError, ShapeError
-from retrim.runtime import _core, isa, oracle
+from retrim.runtime import _core, oracle
+from retrim.runtime import isa as isa_
 from retrim.runtime import threads as threads_
 
 Activation = Literal["relu", "gelu", "gelu_tanh"]
@@ -59,6 +63,8 @@ class PackedMatrix:
         int8 only.  Makes uint8 outputs possible: round(y / output_scale) + 128.
     variant : str, optional
         One of `variants`; without it the one that suits the number of tokens.
+    isa : str, optional
+        One of `retrim.runtime.isa.available`; default `retrim.runtime.isa.selected`.
 
     Raises
     ------
@@ -85,6 +91,7 @@ class PackedMatrix:
         input_scale: float | None = None,
         output_scale: float | None = None,
         variant: str | None = None,
+        isa: str | None = None,
     ) -> None:
         if activation not in ACTIVATIONS:
             known = ", ".join(str(name) for name in ACTIVATIONS)
@@ -92,21 +99,19 @@ class PackedMatrix:
         view = parse(pack)
         if bias is not None and np.shape(bias) != (view.outputs,):
             raise ShapeError(f"bias must have shape ({view.outputs},), not {np.shape(bias)}")
-        if variant is not None and variant not in variants(view.precision, view.group):
-            known = ", ".join(variants(view.precision, view.group))
-            raise ConfigError(
-                f"variant must be one of {known} for {view.precision} in groups of {view.group}, not {variant!r}"
-            )
+        _check_variant(variant, view)
         _check_scale("input_scale", input_scale, view)
         _check_scale("output_scale", output_scale, view)
         if view.precision == "int8" and view.starts.size > 1 and np.diff(view.starts).max() > _MOST_INT8:
-            raise ConfigError(f"an int8 weight must keep at most {_MOST_INT8} columns in a block: pack it in bf16")
+            raise ConfigError(
+                f"an int8 weight must keep at most {_MOST_INT8} columns in a block: pack it in bf16"
+            )
         self.view = view
         self.activation: Activation | None = activation
         self.input_scale, self.output_scale = input_scale, output_scale
         full = np.zeros(view.outputs, np.float32) if bias is None else np.asarray(bias, np.float32)
         idle = _idle_outputs(view)
-        self._isa = isa.index(isa.selected())
+        self._from, self._kernels = [0], [(isa_.index(isa_.chosen(isa)), VARIANTS[variant])]
         self._core = _core.Matrix(
             precision=PRECISIONS[view.precision],
             group=view.group,
@@ -123,7 +128,6 @@ class PackedMatrix:
             height=view.height,
             packed_rows=view.packed_rows,
             activation=ACTIVATIONS[activation],
-            variant=VARIANTS[variant],
             input_scale=input_scale or 0.0,
             output_scale=output_scale or 0.0,
         )
@@ -147,6 +151,28 @@ class PackedMatrix:
     def group(self) -> int:
         """Kept columns come in aligned groups of this many."""
         return self.view.group
+
+    def tune(self, table: Sequence[tuple[int, str | None, str | None]]) -> None:
+        """Say which kernels run, by the number of tokens.
+
+        Parameters
+        ----------
+        table : sequence of (int, str or None, str or None)
+            From so many tokens on, this instruction set and variant, as the
+            constructor takes them.  Rises from at most 1 token.
+
+        Raises
+        ------
+        ConfigError, RuntimeUnavailableError
+            If a name is unknown here, or the table does not rise.
+        """
+        first = [tokens for tokens, _, _ in table]
+        if not first or first[0] > 1 or any(b <= a for a, b in pairwise(first)):
+            raise ConfigError(f"a table of kernels must rise from at most 1 token, not be for {first}")
+        for _, _, variant in table:
+            _check_variant(variant, self.view)
+        kernels = [(isa_.index(isa_.chosen(name)), VARIANTS[variant]) for _, name, variant in table]
+        self._from, self._kernels = first, kernels
 
     def __call__(
         self,
@@ -221,8 +247,11 @@ class PackedMatrix:
             If one of them is something else.
         """
         count = threads_.get() if threads is None else threads_.check(threads)
+        kernels = self._kernels[0]
+        if len(self._from) > 1:
+            kernels = self._kernels[bisect_right(self._from, max(_tokens(x), 1)) - 1]
         try:
-            self._core.apply(x, y, residual, self._isa, count)
+            self._core.apply(x, y, residual, kernels[0], count, kernels[1])
         except (TypeError, ValueError) as error:
             raise ShapeError(
                 f"x and y must be {' or '.join(self._input_types())} CPU arrays of shapes "
@@ -244,15 +273,32 @@ class PackedMatrix:
 
     def _scale_remedy(self, x: Any, y: Any) -> str:
         """What to say of uint8 where a scale is missing."""
-        for array, scale, name in ((x, self.input_scale, "input_scale"), (y, self.output_scale, "output_scale")):
+        for array, scale, name in (
+            (x, self.input_scale, "input_scale"),
+            (y, self.output_scale, "output_scale"),
+        ):
             if str(getattr(array, "dtype", "")).endswith("uint8") and not scale:
                 return f" (uint8 needs {name})"
         return ""
 
 
+def _tokens(x: Any) -> int:
+    shape: tuple[int, ...] = getattr(x, "shape", ())
+    return shape[0] if len(shape) else 1
+
+
 def _described(array: object) -> str:
     kind, shape = getattr(array, "dtype", None), getattr(array, "shape", None)
     return type(array).__name__ if shape is None else f"{kind} {tuple(shape)}"
+
+
+def _check_variant(variant: str | None, view: PackView) -> None:
+    known = variants(view.precision, view.group)
+    if variant is not None and variant not in known:
+        raise ConfigError(
+            f"variant must be one of {', '.join(known)} for {view.precision} in groups of {view.group}, "
+            f"not {variant!r}"
+        )
 
 
 def _check_scale(name: str, scale: float | None, view: PackView) -> None:
