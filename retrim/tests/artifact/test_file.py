@@ -30,14 +30,21 @@ from retrim.artifact.layout import pack_rows, parse
 from retrim.errors import ArtifactError, ConfigError
 
 
-def packed(mask: np.ndarray, kind: str = "linear", support: bool = False) -> PackedWeight:
+def packed(
+    mask: np.ndarray,
+    kind: str = "linear",
+    support: bool = False,
+    precisions: tuple[str, ...] = ("fp32",),
+    group: int = 1,
+) -> PackedWeight:
     matrix = np.random.default_rng(0).standard_normal(mask.shape).astype(np.float32)
+    structure = {"type": "BlockColumns", "rows": 32, "budget": "balanced"}
     return PackedWeight(
         shape=mask.shape if kind == "linear" else mask.shape[::-1],
         kind=kind,
-        structure={"type": "BlockColumns", "rows": 32, "budget": "balanced"},
+        structure=structure if group == 1 else structure | {"group": group},
         density=float(mask.mean()),
-        packs=(Pack("fp32", 32, pack_rows(matrix, mask)),),
+        packs=tuple(Pack(p, 32, pack_rows(matrix, mask, 32, p, group)) for p in precisions),
         support=mask if support else None,
     )
 
@@ -68,6 +75,10 @@ def example() -> Artifact:
             "up.weight": packed(columns()),
             "sparse.weight": packed(rng.random((33, 9)) < 0.3, support=True),
             "turned.weight": packed(columns(32, 6), "conv1d"),
+            "many.weight": packed(
+                np.repeat(columns(64, 6), 2, axis=1), precisions=("int8", "fp32", "bf16"), group=2
+            ),
+            "small.weight": packed(rng.random((40, 8)) < 0.3, "linear", True, ("int8",)),
         },
         aliases={"also.bias": "bias", "again.weight": "up.weight"},
         tokenizer='{"model": "ü"}',
@@ -113,6 +124,8 @@ def assert_same(one: Artifact, other: Artifact) -> None:
         assert [(p.precision, p.rows) for p in weight.packs] == [(p.precision, p.rows) for p in back.packs]
         assert [p.data.tobytes() for p in weight.packs] == [p.data.tobytes() for p in back.packs]
         assert (weight.support is None) == (back.support is None)
+        for pack in weight.packs:
+            np.testing.assert_array_equal(back.pack(pack.precision).data, pack.data)
         np.testing.assert_array_equal(weight.mask(), back.mask())
         np.testing.assert_array_equal(weight.matrix(), back.matrix())
 
@@ -140,9 +153,9 @@ def test_an_artifact_of_nothing(tmp_path: Path) -> None:
 def test_sizes_count_what_is_kept() -> None:
     artifact = example()
     dense = 64 + 15 + 9 + 24 + 1 + 3 + 5
-    sparse = int(artifact.weights["sparse.weight"].mask().sum())
-    assert artifact.parameters == dense + 320 + sparse + 96
-    assert artifact.density == (320 + sparse + 96) / (640 + 297 + 192)
+    free = sum(int(artifact.weights[name].mask().sum()) for name in ("sparse.weight", "small.weight"))
+    assert artifact.parameters == dense + 320 + free + 96 + 384
+    assert artifact.density == (320 + free + 96 + 384) / (640 + 297 + 192 + 768 + 320)
 
 
 def test_arrays_that_are_not_contiguous_are_stored_in_order(tmp_path: Path) -> None:
@@ -193,10 +206,10 @@ def test_packs_lie_at_multiples_of_64_and_tensors_at_those_of_their_type(path: P
         if key != "__metadata__":
             first = 8 + length + entry["data_offsets"][0]
             assert first % sizes.get(entry["dtype"], 1) == 0
-            assert first % (64 if ".fp32.r" in key else 1) == 0
+            assert first % (64 if re.search(r"\.(fp32|bf16|int8)\.r32$", key) else 1) == 0
     artifact = load(path)
-    for weight in artifact.weights.values():
-        assert weight.pack().data.ctypes.data % 64 == 0
+    for pack in (pack for weight in artifact.weights.values() for pack in weight.packs):
+        assert pack.data.ctypes.data % 64 == 0
     assert all(tensor.data.flags.aligned for tensor in artifact.tensors.values())
 
 
@@ -314,7 +327,22 @@ SHORT = pack_rows(np.ones((64, 10), np.float32), columns())[:-64]
         (with_weight(packs=()), "w: a weight must have one pack of each precision, not []"),
         (
             with_weight(packs=(Pack("int8", 32, packed(columns()).pack().data),)),
-            "w: packs.0.precision of a packed weight must be otherwise than 'int8': Input should be 'fp32'",
+            "w: a pack of precision int8 must not hold fp32: the file is damaged",
+        ),
+        (
+            with_weight(packs=packed(columns(), precisions=("bf16", "fp32", "bf16")).packs),
+            "w: a weight must have one pack of each precision, not ['bf16', 'fp32', 'bf16']",
+        ),
+        (
+            with_weight(structure={"type": "BlockColumns", "rows": 32, "group": 2}),
+            "w: a pack must keep columns in the structure's groups of 2, not of 1: the file is damaged",
+        ),
+        (
+            with_weight(
+                structure={"type": "Within", "outer": {"type": "BlockColumns", "rows": 32, "group": 4}},
+                packs=packed(columns(), precisions=("int8",), group=2).packs,
+            ),
+            "w: a pack must keep columns in the structure's groups of 4, not of 2: the file is damaged",
         ),
         (
             with_weight(support=np.ones((10, 64), bool)),
@@ -351,6 +379,18 @@ def test_types_that_safetensors_lacks() -> None:
         "a tensor's type must be one of float64, float32, float16, int64, int32, int16, int8, uint8, bool, "
         "not complex64"
     )
+
+
+def test_the_matrix_is_that_of_the_most_precise_pack() -> None:
+    mask = columns()
+    exact = packed(mask).matrix()
+    for precisions in (("int8", "fp32"), ("bf16", "fp32", "int8"), ("fp32",)):
+        weight = packed(mask, precisions=precisions)
+        np.testing.assert_array_equal(weight.matrix(), exact)
+        assert weight.nbytes == sum(pack.data.nbytes for pack in weight.packs)
+    brief = packed(mask, precisions=("int8", "bf16"))
+    assert 0 < np.abs(brief.matrix() - exact).max() <= 2**-9 * np.abs(exact).max()
+    np.testing.assert_array_equal(brief.mask(), mask)
 
 
 def test_a_precision_that_was_not_packed() -> None:
@@ -627,7 +667,8 @@ def test_a_damaged_tensor_is_named(path: Path) -> None:
     data = bytearray(path.read_bytes())
     header, body = split(path)
     first = len(data) - len(body)
-    for key in ("bias", "brain", "up.weight.fp32.r32", "tokenizer.json", "sparse.weight.support"):
+    packs = ("up.weight.fp32.r32", "many.weight.bf16.r32", "many.weight.int8.r32")
+    for key in ("bias", "brain", *packs, "tokenizer.json", "sparse.weight.support"):
         at = first + header[key]["data_offsets"][1] - 1
         data[at] ^= 1
         path.write_bytes(data)
@@ -825,6 +866,20 @@ AGAIN = "the file is damaged; copy it anew or pack it again"
             edit("weights", "up.weight", "packs", 0, "rows", value=64),
             "artifact NAME: up.weight: a pack must be of the weight's shape (64, 10) in blocks of 64 rows, "
             "not 64 x 10 in blocks of 32: the file is damaged",
+        ),
+        (
+            edit("weights", "up.weight", "packs", 0, "precision", value="bf16"),
+            "artifact NAME: up.weight: a pack of precision bf16 must not hold fp32: the file is damaged",
+        ),
+        (
+            edit("weights", "many.weight", "packs", 1, "precision", value="int8"),
+            "artifact NAME: many.weight: a weight must have one pack of each precision, "
+            "not ['int8', 'int8', 'bf16']",
+        ),
+        (
+            edit("weights", "many.weight", "structure", "group", value=4),
+            "artifact NAME: many.weight: a pack must keep columns in the structure's groups of 4, not of 2: "
+            "the file is damaged",
         ),
         (
             edit("weights", "up.weight", "shape", value=[2**32, 2**32]),

@@ -26,7 +26,7 @@ class PackEntry(_Entry):
     """One pack of a weight."""
 
     tensor: str
-    precision: Literal["fp32"]
+    precision: Literal["fp32", "bf16", "int8"]
     rows: int = Field(ge=1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from retrim.artifact.layout import PackView, parse, unpack
+from retrim.artifact.layout import PRECISIONS, PackView, parse, unpack
 from retrim.errors import ArtifactError
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -59,7 +59,7 @@ class Pack:
 
     Parameters
     ----------
-    precision : {"fp32"}
+    precision : {"fp32", "bf16", "int8"}
     rows : int
         Rows of a block.
     data : ndarray of uint8, shape (n,)
@@ -86,7 +86,7 @@ class PackedWeight:
     density : float
         Dimension of its support over its size.
     packs : tuple of Pack
-        One for each precision.
+        One for each precision; the first is the one that runs where none is asked for.
     support : ndarray of bool, shape (out, in), optional
         The entries that may move in retraining, where these are not just those
         that the pack stores.
@@ -116,12 +116,16 @@ class PackedWeight:
         )
 
     def matrix(self) -> np.ndarray:
-        """The dense (out, in) matrix, float32."""
-        return unpack(self.pack().data)[0]
+        """The dense (out, in) matrix of the most precise pack, float32."""
+        return unpack(self._most_precise.data)[0]
 
     def mask(self) -> np.ndarray:
         """What may move in retraining, bool (out, in)."""
-        return unpack(self.pack().data)[1] if self.support is None else self.support
+        return unpack(self._most_precise.data)[1] if self.support is None else self.support
+
+    @property
+    def _most_precise(self) -> Pack:
+        return min(self.packs, key=lambda pack: PRECISIONS.index(pack.precision))
 
     @property
     def nbytes(self) -> int:
@@ -226,8 +230,25 @@ def check_weight(name: str, weight: PackedWeight) -> None:
                 f"{name}: a pack must be of the weight's shape {weight.shape} in blocks of {pack.rows} rows, "
                 f"not {view.outputs} x {view.inputs} in blocks of {view.height}: the file is damaged"
             )
+        if view.precision != pack.precision:
+            raise ArtifactError(
+                f"{name}: a pack of precision {pack.precision} must not hold {view.precision}: the file is damaged"
+            )
+        group = _group(weight.structure)
+        if group is not None and view.group != group:
+            raise ArtifactError(
+                f"{name}: a pack must keep columns in the structure's groups of {group!r}, not of {view.group}: "
+                "the file is damaged"
+            )
         if weight.support is not None and weight.support.shape != (view.outputs, view.inputs):
             raise ArtifactError(f"{name}: a support must be of the pack's shape: the file is damaged")
+
+
+def _group(structure: Mapping[str, Any]) -> Any:
+    """The group that a structure keeps columns in, where it says so; of composed ones the outer."""
+    while isinstance(outer := structure.get("outer"), Mapping):
+        structure = outer
+    return structure.get("group")
 
 
 def _fits(view: PackView, weight: PackedWeight) -> bool:
