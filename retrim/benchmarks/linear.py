@@ -1,202 +1,246 @@
-"""Packed linear layers against the best dense run-time, float32.
+"""Packed linear layers against the best dense run-time of the same precision.
 
-Chains of distinct layers, as a Transformer has them; before every run a sweep over more memory than
-the last-level cache holds puts all weights out of it.  Packed and dense runs take turns; each number
-is a median.  Density 1 is the packed layout with nothing left out.  `--clock cpu` counts processor
-time instead of time on the wall: on a machine that other jobs share it is the steadier of the two,
-and for one thread on an idle machine the same.
+For each shape a chain of layers, so long that the weights of all of them fit in no cache; the same
+number of layers for everyone.  Our layers at each density and every dense run-time installed take
+turns, in an order that changes; each number is a median.  The 3072x768 and 768x3072 layers of a
+Transformer's block alternate in one chain and are one row.  Density 1 is our own layout with
+nothing left out.
 
-    python retrim/benchmarks/linear.py [--chains 768 ...] [--tokens 1 128 ...] [--json PATH]
+    python retrim/benchmarks/linear.py --precision int8 --group 1 4 --verify --json int8.json
+
+Microseconds are those of one layer (of both layers for the pair).  `--verify` holds every timed
+output to the float64 or integer oracle and reports nothing if one disagrees.  `--clock cpu` counts
+processor time instead of time on the wall: on a machine that other jobs share it is the steadier of
+the two, and for one thread on an idle machine the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import gc
 import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import chains
 import dense
 import numpy as np
-import torch
+import table
+import verification
+from packed import ACTIVATIONS, PackedChain
 
-from retrim.artifact.layout import pack_rows
-from retrim.runtime import PackedMatrix, host
+from retrim.cli import write_json
+from retrim.runtime import host, isa
 
-CHAINS: dict[str, list[tuple[int, int]]] = {
-    "768": [(768, 768)],
-    "768-3072-768": [(3072, 768), (768, 3072)],
-    "256": [(256, 256)],
-    "256-1024-256": [(1024, 256), (256, 1024)],
-}
-"""Shapes (out, in) that a chain repeats."""
-
-DENSITIES = {"1": 1.0, "1/2": 1 / 2, "1/3": 1 / 3, "1/5": 1 / 5}
-TOKENS = [1, 8, 128, 384]
-HEIGHT = 32
-CHAIN_BYTES = 36 << 20  # dense weights of a chain, at most
-MOST_LAYERS = 24
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-AGREEMENT = 1e-4  # of the largest output, after a whole chain
+LEAST_ROUNDS, MOST_ROUNDS = 5, 100
+SETTLE_S = 0.02  # for the threads of the run before to stop spinning
 
 
-def layers_of(shapes: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """As many repetitions of the shapes as a chain has room for."""
-    size = sum(4 * outputs * inputs for outputs, inputs in shapes)
-    return shapes * max(2, min(CHAIN_BYTES // size, MOST_LAYERS // len(shapes)))
+@dataclass(frozen=True)
+class Ours:
+    """Names one run of our layers."""
+
+    form: chains.Form
+    activations: str | None
+
+    def __str__(self) -> str:
+        kind = f", {self.activations}" if self.activations else ""
+        return f"density {self.form.density:.4g} (rows {self.form.rows}, groups of {self.form.group}{kind})"
 
 
-def random_layer(rng: np.random.Generator, shape: tuple[int, int], density: float) -> np.ndarray:
-    """A weight whose block columns keep the same number of columns in every block."""
-    outputs, inputs = shape
-    weight = rng.standard_normal(shape, np.float32) / np.float32(np.sqrt(inputs * density))
-    kept = round(inputs * density)
-    for first in range(0, outputs, HEIGHT):
-        weight[first : first + HEIGHT, rng.permutation(inputs)[kept:]] = 0
-    return weight
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each round of one run, and what it gave in the last one."""
+
+    seconds: list[float]
+    output: Any
+
+    def us(self, repetitions: int) -> float:
+        """Median microseconds of one repetition of the shape."""
+        return round(1e6 * statistics.median(self.seconds) / repetitions, 3)
+
+    def quartiles_us(self, repetitions: int) -> list[float]:
+        """The middle half of the rounds lies between these."""
+        first, _, third = statistics.quantiles(self.seconds, n=4)
+        return [round(1e6 * value / repetitions, 3) for value in (first, third)]
 
 
-def packed(chain: dense.Chain) -> dense.Run:
-    """The chain on packed layers, between two buffers."""
-    layers = [
-        PackedMatrix(pack_rows(w, w != 0, HEIGHT), b)
-        for w, b in zip(chain.weights, chain.biases, strict=True)
-    ]
-    buffers = [np.empty((len(chain.x), layer.outputs), np.float32) for layer in layers[:2]]
-
-    def run() -> np.ndarray:
-        y = chain.x
-        for i, layer in enumerate(layers):
-            out = buffers[i % 2]
-            layer.into(y, out, chain.threads)
-            y = out
-        return y
-
-    return run
-
-
-def cache_sweep() -> Callable[[], object]:
-    """A function that fills the caches with something else."""
-    found = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
-    kib = int(found.read_text().strip().rstrip("K")) if found.exists() else 32 << 10
-    other = np.ones(min(2 * kib, 256 << 10) << 8, np.float32)
-    return other.sum
+Name = Ours | str
 
 
 def measure(
-    runs: dict[str, dense.Run], sweep: Callable[[], object], rounds: int, clock: Callable[[], float]
-) -> dict[str, dict[str, float]]:
-    """Milliseconds of each run, taking turns in a changing order."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    names = list(runs)
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            sweep()
+    runs: dict[Name, dense.Run], clock: Callable[[], float], seconds: float, threads: int
+) -> dict[Name, Timing]:
+    """Every run in turn, again and again, in an order that shifts and is turned round."""
+    names, rounds = list(runs), LEAST_ROUNDS
+    times: dict[Name, list[float]] = {name: [] for name in names}
+    outputs: dict[Name, Any] = {}
+    began = time.perf_counter()
+    turn = -1  # the first round warms up
+    while turn < rounds:
+        first = turn % len(names)
+        order = names[first:] + names[:first]
+        for name in order if turn % 2 else reversed(order):
+            if threads > 1:
+                time.sleep(SETTLE_S)
             start = clock()
-            runs[name]()
-            times[name].append(1e3 * (clock() - start))
-    return {name: {"median": statistics.median(ms), "lowest": min(ms)} for name, ms in times.items()}
+            outputs[name] = runs[name]()
+            if turn >= 0:
+                times[name].append(clock() - start)
+        turn += 1
+        if turn == 1:
+            each = (time.perf_counter() - began) / 2
+            rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(seconds / each)))
+    return {name: Timing(times[name], outputs[name]) for name in names}
 
 
-def bench(name: str, tokens: int, options: argparse.Namespace, sweep: Callable[[], object]) -> dict[str, Any]:
-    """One row: a chain at a number of tokens, all run-times and densities."""
-    shapes, rng = layers_of(CHAINS[name]), np.random.default_rng(tokens)
-    x = rng.standard_normal((tokens, shapes[0][1]), np.float32)
-    biases = [rng.standard_normal(outputs, np.float32) for outputs, _ in shapes]
+def forms(options: argparse.Namespace) -> list[chains.Form]:
+    """Every height, group and density that is asked for."""
+    densities = [float(density) for density in options.densities]
+    return [chains.Form(r, g, d) for r in options.rows for g in options.group for d in densities]
 
-    def chain(density: float) -> dense.Chain:
-        weights = [random_layer(rng, shape, density) for shape in shapes]
-        return dense.Chain(weights=weights, biases=biases, x=x, threads=options.threads)
 
-    runs, missing = dense.build(chain(1.0))
-    rivals = list(runs)
-    for label, density in DENSITIES.items():
-        layers = chain(density)
-        runs[label] = packed(layers)
-        expected = dense.torch_linear(layers)().numpy()
-        worst = float(np.abs(runs[label]() - expected).max() / np.abs(expected).max())
-        if not worst <= AGREEMENT:
-            raise SystemExit(
-                f"{name}, density {label}: packed and dense differ by {worst:.1e} of the largest"
-            )
-    clock = CLOCKS[options.clock]
-    start = time.perf_counter()
-    measure(runs, sweep, 1, clock)
-    rounds = max(5, min(60, int(options.seconds / (time.perf_counter() - start))))
-    times = measure(runs, sweep, rounds, clock)
-    best = min(rivals, key=lambda rival: times[rival]["median"])
-    work = 2e-6 * tokens * sum(outputs * inputs for outputs, inputs in shapes)  # GF/s of work in ms
+def bench_shape(shape: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of one shape: its layers are made once, the dense run-times anew for each `tokens`."""
+    shapes = chains.layers_of(shape, options.precision, options.least_bytes)
+    rng = np.random.default_rng(len(shape))
+    layers, packs = chains.build(shapes, options.precision, forms(options), rng)
+    rows = []
+    for tokens in options.tokens:
+        chain = chains.chain(layers, options.precision, tokens, options.threads)
+        rows += bench(shape, chain, packs, options)
+        gc.collect()
+    return rows
+
+
+def bench(
+    shape: str, chain: chains.Chain, packs: dict[chains.Form, list[np.ndarray]], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """The rows of one shape and number of tokens."""
+    rivals = dense.build(chain)
+    ours = {
+        Ours(form, activations): PackedChain(pack, chain, activations)
+        for activations in ACTIVATIONS[chain.precision]
+        for form, pack in packs.items()
+    }
+    # runs on the same packs lie far apart: none finds another's weights in the cache
+    ahead, behind = list(ours)[: len(packs)], list(ours)[len(packs) :]
+    order: list[Name] = [*ahead, *rivals.runs, *behind]
+    runs = {name: ours[name].run() if isinstance(name, Ours) else rivals.runs[name] for name in order}
+    timings = measure(runs, CLOCKS[options.clock], options.seconds, chain.threads)
+    if options.verify:
+        outputs = {name: timing.output for name, timing in timings.items()}
+        verification.check_rivals(shape, chain, {name: outputs[name] for name in rivals.runs})
+        verification.check_ours(shape, chain, [(str(name), ours[name], outputs[name]) for name in ours])
+    repetitions = len(chain.layers) // len(chains.SHAPES[shape])
+    variants = {name: timings[name].us(repetitions) for name in rivals.runs}
+    shared = {
+        "shape": shape,
+        "tokens": chain.tokens,
+        "precision": chain.precision,
+        "structure": "block",
+        "threads": chain.threads,
+        "layers": len(chain.layers),
+        "rivals_us": best_of_each(variants),
+        "rivals_missing": rivals.missing,
+        "variants_us": variants | {name: None for name in rivals.missing if "/" in name},
+    }
+    return [row(name, timings[name], repetitions) | shared for name in ours]
+
+
+def row(name: Ours, timing: Timing, repetitions: int) -> dict[str, Any]:
+    """What a row says of our own layers."""
     return {
-        "chain": name,
-        "layers": len(shapes),
-        "tokens": tokens,
-        "rounds": rounds,
-        "dense_best": best,
-        "dense_gflops": work / times[best]["median"],
-        "dense_ms": {rival: times[rival] for rival in rivals},
-        "dense_missing": missing,
-        "packed_ms": {label: times[label] for label in DENSITIES},
-        "packed_gflops": {label: d * work / times[label]["median"] for label, d in DENSITIES.items()},
-        "speedup": {label: times[best]["median"] / times[label]["median"] for label in DENSITIES},
+        "density": round(name.form.density, 4),
+        "rows": name.form.rows,
+        "group": name.form.group,
+        "activations": name.activations,
+        "ours_us": timing.us(repetitions),
+        "ours_quartiles_us": timing.quartiles_us(repetitions),
+        "rounds": len(timing.seconds),
     }
 
 
-def line(row: dict[str, Any]) -> str:
-    ratios = "".join(f"{row['speedup'][label]:7.2f}" for label in DENSITIES)
-    rate = "".join(f"{row['packed_gflops'][label]:6.0f}" for label in DENSITIES)
-    dense_best = f"{row['dense_ms'][row['dense_best']]['median']:8.3f} ms {row['dense_gflops']:5.0f} GF/s"
-    return f"{row['chain']:>13} {row['tokens']:6d} {dense_best}  {row['dense_best']:<24}{ratios}  {rate}"
+def best_of_each(variants: dict[str, float]) -> dict[str, float | None]:
+    """The fastest variant of each run-time; None where none runs."""
+    return {
+        runtime: min((us for name, us in variants.items() if name.startswith(f"{runtime}/")), default=None)
+        for runtime in dense.RUNTIMES
+    }
 
 
 def commit() -> str:
-    here = Path(__file__).parent
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
-    )
+    """The commit that this file is of, with "-dirty" where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
 
 
-def main() -> None:
+def report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], load: float) -> dict[str, Any]:
+    """Everything that the file says."""
+    return {
+        "benchmark": "linear",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "host": host.describe(),
+        "load": load,
+        "threads": options.threads,
+        "precision": options.precision,
+        "clock": options.clock,
+        "verified": options.verify,
+        "chain_bytes": options.least_bytes,
+        "cold": options.least_bytes >= chains.cold_bytes(),
+        "rows": rows,
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """The command line, checked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--chains", nargs="+", choices=list(CHAINS), default=list(CHAINS))
-    parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=6.0, help="spent on each row, about")
-    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
-    parser.add_argument("--json", type=Path, help="write host, versions, commit, threads and rows there")
+    add = parser.add_argument
+    add("--precision", choices=list(chains.BYTES), default="fp32")
+    add("--threads", type=int, default=1)
+    add("--tokens", nargs="+", type=int, default=[1, 8, 128, 384])
+    add("--group", nargs="+", type=int, choices=[1, 2, 4], default=[1], help="columns kept together")
+    add("--rows", nargs="+", type=int, help="heights of blocks; 32 is always among them")
+    add("--densities", nargs="+", type=Fraction, default=[Fraction(1, n) for n in (1, 2, 3, 5)])
+    add("--shapes", nargs="+", choices=list(chains.SHAPES), default=list(chains.SHAPES))
+    add("--seconds", type=float, default=30.0, help="of timing for a shape and number of tokens, about")
+    add("--clock", choices=list(CLOCKS), default="wall")
+    add("--verify", action="store_true", help="hold every timed output to the oracle")
+    add("--chain-mib", type=int, help="a shorter chain, for trials: its weights are not cold")
+    add("--json", type=Path, help="write host, versions, commit and rows there")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    sweep = cache_sweep()
-    header = "".join(f"{label:>7}" for label in DENSITIES)
-    print(f"{'chain':>13} {'tokens':>6} {'best dense':>22}{'':<27}{header}   packed GF/s at these densities")
+    if options.clock == "cpu" and options.threads > 1:
+        parser.error("--clock must be wall for several threads, not cpu: it adds up what all of them take")
+    options.least_bytes = options.chain_mib << 20 if options.chain_mib else chains.cold_bytes()
+    # matrix units want tall blocks
+    tall = [128] if "amx" in isa.available() and options.precision != "fp32" else []
+    options.rows = sorted({32, *(options.rows or tall)})
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    load = os.getloadavg()[0]
     rows = []
-    for name in options.chains:
-        for tokens in options.tokens:
-            rows.append(bench(name, tokens, options, sweep))
-            print(line(rows[-1]), flush=True)
+    for shape in options.shapes:
+        rows += bench_shape(shape, options)
+    found = report(options, rows, load)
+    print(table.headline(found) + "\n")
+    print(table.ratios(found))
     if options.json:
-        report = {
-            "benchmark": "linear",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "host": host.describe(),
-            "load": os.getloadavg()[0],
-            "threads": options.threads,
-            "precision": "fp32",
-            "clock": options.clock,
-            "rows": rows,
-        }
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(options.json, found)
 
 
 if __name__ == "__main__":
