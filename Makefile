@@ -10,6 +10,8 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt
 SOURCES := constraints.txt Makefile retrim/pyproject.toml retrim/CMakeLists.txt conebeam/pyproject.toml \
            $(wildcard retrim/csrc/*.cpp retrim/csrc/*.hpp retrim/csrc/*.inc)
 CODE := retrim conebeam examples docs/conf.py conftest.py
+LINEAR := retrim/benchmarks/linear.py --verify
+RESULTS := retrim/benchmarks/results
 
 .PHONY: setup demo test test-slow lint format bench experiments docs wheel clean
 
@@ -50,8 +52,15 @@ test-slow: setup
 
 bench: setup
 	$(INSTALL) 'retrim[bench]'
-	$(BIN)/python retrim/benchmarks/linear.py --json retrim/benchmarks/results/linear.json
-	$(BIN)/python retrim/benchmarks/model.py --json retrim/benchmarks/results/model.json
+	$(BIN)/python $(LINEAR) --precision fp32 --json $(RESULTS)/linear-fp32.json
+	$(BIN)/python $(LINEAR) --precision bf16 --group 1 2 --json $(RESULTS)/linear-bf16.json
+	$(BIN)/python $(LINEAR) --precision int8 --group 1 4 --json $(RESULTS)/linear-int8.json
+	for precision in fp32 bf16 int8; do \
+	  $(BIN)/python $(LINEAR) --precision $$precision --threads 2 --tokens 128 384 \
+	    --json $(RESULTS)/linear-$$precision-2-threads.json || exit 1; done
+	$(BIN)/python retrim/benchmarks/table.py $(RESULTS)/linear-fp32*.json $(RESULTS)/linear-bf16*.json \
+	  $(RESULTS)/linear-int8*.json
+	$(BIN)/python retrim/benchmarks/model.py --json $(RESULTS)/model.json
 	$(BIN)/python conebeam/benchmarks/water.py --json conebeam/benchmarks/results/water.json
 
 experiments: setup
