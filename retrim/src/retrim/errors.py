@@ -32,6 +32,10 @@ class ArtifactError(RetrimError):
     """A file is damaged, foreign, newer than this version, or cannot be written."""
 
 
+class ProfileError(RetrimError):
+    """The profile of a machine is damaged, newer, of another machine, or cannot be written."""
+
+
 class CheckpointError(RetrimError):
     """A training checkpoint is damaged or belongs to another job."""
 

@@ -1,7 +1,7 @@
-"""Running packed models: kernels' Python face and their oracle.  Imports NumPy alone."""
+"""Running packed models: kernels' Python face, their oracle, and what is known of their speed.  Imports NumPy alone."""
 
 from __future__ import annotations
 
-from retrim.runtime.matrix import PackedMatrix
+from retrim.runtime.matrix import PackedMatrix, variants
 
-__all__ = ["PackedMatrix"]
+__all__ = ["PackedMatrix", "variants"]

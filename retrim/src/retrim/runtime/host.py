@@ -16,17 +16,18 @@ _PACKAGES = ("retrim", "numpy", "torch", "onnxruntime", "openvino")
 def describe() -> dict[str, Any]:
     """Processor, instruction sets, cores, system and versions, ready for JSON."""
     return {
-        "cpu": _processor(),
+        "cpu": processor(),
         "isa": isa.available(),
         "isa_selected": isa.selected(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": {name: found for name in _PACKAGES if (found := version_of(name))},
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor, with its family and model where the system knows them."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         fields: dict[str, str] = {}
@@ -39,7 +40,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Version of an installed package."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -34,6 +34,23 @@ def selected() -> str:
     return wanted
 
 
+def restriction() -> str | None:
+    """What the environment variable RETRIM_ISA names, checked; None where it names nothing.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        As `selected`.
+    """
+    return selected() if os.environ.get(VARIABLE) else None
+
+
+def allowed() -> list[str]:
+    """Instruction sets that may run here: all that are available, or the one that RETRIM_ISA names."""
+    named = restriction()
+    return available() if named is None else [named]
+
+
 def chosen(name: str | None) -> str:
     """`name` where it is given, else `selected`.
 
