@@ -44,7 +44,7 @@ _KINDS = {
 _MOST_COPIES = 32
 _MOST_BYTES = 256 << 20
 _LEAST_RUNS, _MOST_RUNS = 3, 25
-_HOPELESS = 1.5  # times the best one's first turn
+_HOPELESS = 1.4  # times the best of the first turns
 _SCALE = 1 / 16  # of inputs and outputs in int8 with static scales
 
 
@@ -163,12 +163,13 @@ class _Bench:
         for turn in turns:
             turn.take(self._clock)  # finds caches and branches cold
             turn.times.clear()
-        for turn in turns:
-            turn.take(self._clock)
-        best = {r: min(t.microseconds for t in turns if t.request == r) for r in {t.request for t in turns}}
-        hopeful = [turn for turn in turns if turn.microseconds <= _HOPELESS * best[turn.request]]
-        for done in range(1, _MOST_RUNS):
-            if done >= _LEAST_RUNS and time.monotonic() - began > seconds:
+        for _ in range(_LEAST_RUNS):
+            for turn in turns:
+                turn.take(self._clock)
+        best = {r: min(t.least for t in turns if t.request == r) for r in {t.request for t in turns}}
+        hopeful = [turn for turn in turns if turn.least <= _HOPELESS * best[turn.request]]
+        for done in range(_LEAST_RUNS, _MOST_RUNS):
+            if time.monotonic() - began > seconds:
                 break
             first = done % len(hopeful)
             for turn in hopeful[first:] + hopeful[:first]:
@@ -190,6 +191,10 @@ class _Turn:
         began = clock()
         self._run()
         self.times.append(max(clock() - began, 1e-9) / self._copies)
+
+    @property
+    def least(self) -> float:
+        return min(self.times)
 
     @property
     def microseconds(self) -> float:
