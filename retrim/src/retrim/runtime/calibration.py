@@ -160,9 +160,6 @@ class _Bench:
 
     def _take(self, turns: list[_Turn], seconds: float) -> None:
         began = time.monotonic()
-        for turn in turns:
-            turn.take(self._clock)  # finds caches and branches cold
-            turn.times.clear()
         for _ in range(_LEAST_RUNS):
             for turn in turns:
                 turn.take(self._clock)
@@ -188,6 +185,7 @@ class _Turn:
 
     def take(self, clock: Clock) -> None:
         self._prepare()
+        self._run()  # afterwards the caches hold what they hold of this layer, whoever ran before
         began = clock()
         self._run()
         self.times.append(max(clock() - began, 1e-9) / self._copies)
