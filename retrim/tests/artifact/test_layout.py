@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,6 +201,24 @@ def test_the_bytes_of_four_columns_in_a_lane() -> None:
     assert lanes[0, 5].tolist() == [0, 0, 0, 0]
     assert (np.delete(lanes[0], 5, axis=0) == [127, 0, 0, -3]).all()
     assert len(pack) == 320 + PANEL * 4
+
+
+def test_the_example_in_the_documentation() -> None:
+    """Every line ``byte  content  meaning`` of the page, and that the first pack has no more than them."""
+    weight = np.array([[0, 1, 0, 0, 2, -3], [0, 0.5, 0, 0, 0, 1.5], [0, -1, 0, 0, 4, 0.25]], np.float32)
+    mask = np.repeat([[False, True, False, False, True, True]], 3, axis=0)
+    page = (Path(__file__).parents[3] / "docs/retrim/layout.md").read_text("utf-8")
+    dumps = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    kinds = [("fp32", 1, 576), ("bf16", 1, 448), ("int8", 1, 448), ("int8", 2, 448)]
+    for dump, (precision, group, size) in zip(dumps, kinds, strict=True):
+        pack = pack_rows(weight, mask, 32, precision, group)
+        assert len(pack) == size
+        rest = pack.copy()
+        for line in dump.splitlines():
+            at, content = int(line[:3]), bytes.fromhex(line[5:28])
+            assert pack[at : at + len(content)].tobytes() == content, line
+            rest[at : at + len(content)] = 0
+        assert precision != "fp32" or not rest.any()
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
