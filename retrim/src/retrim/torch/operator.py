@@ -19,6 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from retrim.errors import RetrimError
 from retrim.runtime.matrix import Activation, PackedMatrix
+from retrim.runtime.tuning import tune
 
 _NAME = "retrim::packed_linear"
 _BACKWARD = "retrim::packed_linear_backward"
@@ -49,6 +50,7 @@ class Core:
         self.pack = pack.detach()
         array = None if bias is None else bias.detach().numpy()
         self.matrix = PackedMatrix(self.pack.numpy(), array, activation, input_scale=input_scale)
+        tune(self.matrix)
         if bias is None:
             bias = torch.zeros(self.matrix.outputs, dtype=torch.float32, device="cpu")
         self.bias = bias.detach()

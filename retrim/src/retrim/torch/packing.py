@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from retrim.artifact import Artifact, Pack, PackedWeight, Tensor
 from retrim.artifact.layout import PRECISIONS
 from retrim.errors import ArtifactError, ConfigError, ShapeError, WeightError
 from retrim.prune import Pruner, Target
+from retrim.runtime import pages
 from retrim.runtime.matrix import Activation
 from retrim.structures import Mask, Support
 from retrim.structures.base import to_numpy
@@ -171,7 +173,9 @@ def pack_(
     """Put an artifact's weights into `model`, packed, in place.
 
     Layers whose weight is packed become `PackedLinear`; every other tensor is
-    loaded as it is.
+    loaded as it is.  The profile of this machine, where there is one, chooses
+    their kernels (`retrim.runtime.tuning`); packs of 4 MiB and more together are
+    copied to huge pages.
 
     Parameters
     ----------
@@ -214,6 +218,7 @@ def pack_(
                 state[name].copy_(_to_torch(artifact.tensors[own]))
     named = getattr(model, "fusions", None)
     fusions: Mapping[str, str] = named() if fuse and callable(named) else {}
+    weights = _placed(artifact, precision)
     done: dict[nn.Module, PackedLinear] = {}  # one layer may have several names
     for name, (path, layer) in layers.items():
         if layer in done:
@@ -221,10 +226,26 @@ def pack_(
             continue
         activation = _take_activation(model, fusions.get(path))
         bias = getattr(layer, "bias", None)
-        done[layer] = PackedLinear(artifact.weights[names[name]], bias, activation, precision)
+        done[layer] = PackedLinear(weights[names[name]], bias, activation, precision)
         _replace(model, path, done[layer])
     _leave_fast_paths(model)
     return model.eval()
+
+
+def _placed(artifact: Artifact, precision: str | None) -> Mapping[str, PackedWeight]:
+    """The weights, the packs that will run in huge pages if there are enough of them."""
+    running = {
+        name: weight.packs[0] if precision is None else weight.pack(precision)
+        for name, weight in artifact.weights.items()
+    }
+    if sum(pack.data.nbytes for pack in running.values()) < pages.LEAST:
+        return artifact.weights
+    placed = pages.place([pack.data for pack in running.values()])
+    moved = {id(pack): replace(pack, data=data) for pack, data in zip(running.values(), placed, strict=True)}
+    return {
+        name: replace(weight, packs=tuple(moved.get(id(pack), pack) for pack in weight.packs))
+        for name, weight in artifact.weights.items()
+    }
 
 
 def fusions_of(model: nn.Module) -> dict[str, str]:
