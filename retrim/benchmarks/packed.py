@@ -10,6 +10,7 @@ from chains import Chain
 from retrim.artifact.bfloat16 import from_bits, to_bits
 from retrim.artifact.layout import unpack
 from retrim.runtime import PackedMatrix, oracle
+from retrim.runtime.pages import place
 
 Run = Callable[[], np.ndarray]
 
@@ -39,6 +40,7 @@ class PackedChain:
 
     def __init__(self, packs: Sequence[np.ndarray], chain: Chain, activations: str | None) -> None:
         static = activations == "static"
+        packs = place(packs)
         self.layers = [
             PackedMatrix(
                 pack,

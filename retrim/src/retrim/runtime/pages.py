@@ -52,7 +52,8 @@ def _arena(size: int, least: int) -> np.ndarray:
         room = np.empty(size + ALIGNMENT, np.uint8)
         first = -room.ctypes.data % ALIGNMENT
         return room[first : first + size]
-    memory = mmap.mmap(-1, size + _HUGE)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    memory = mmap.mmap(-1, size + _HUGE, **private)  # shared memory, the default, has no huge pages
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
