@@ -17,6 +17,7 @@ import numpy as np
 from retrim.artifact.bfloat16 import from_bits, to_bits
 from retrim.artifact.int8 import quantize_rows
 from retrim.artifact.layout import pack_rows
+from retrim.runtime.pages import place
 
 SHAPES: dict[str, list[tuple[int, int]]] = {
     "768x768": [(768, 768)],
@@ -129,7 +130,7 @@ def layers_of(shape: str, precision: str, least_bytes: int) -> list[tuple[int, i
 def build(
     shapes: Sequence[tuple[int, int]], precision: str, forms: Sequence[Form], rng: np.random.Generator
 ) -> tuple[list[Layer], dict[Form, list[np.ndarray]]]:
-    """Dense layers, and for each form the packs of the same layers thinned out."""
+    """Dense layers, and for each form the packs of the same layers thinned out, placed as a model's are."""
     layers: list[Layer] = []
     packs: dict[Form, list[np.ndarray]] = {form: [] for form in forms}
     for outputs, inputs in shapes:
@@ -141,7 +142,7 @@ def build(
             mask = form.mask(rng, weight.shape)
             scaled = weight * np.float32(np.sqrt(inputs / np.count_nonzero(mask[0])))
             packs[form].append(pack_rows(scaled, mask, form.rows, precision=precision, group=form.group))
-    return layers, packs
+    return layers, {form: place(packs.pop(form)) for form in forms}
 
 
 def chain(layers: Sequence[Layer], precision: str, tokens: int, threads: int, seed: int = 0) -> Chain:

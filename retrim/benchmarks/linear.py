@@ -37,7 +37,8 @@ import verification
 from packed import ACTIVATIONS, PackedChain
 
 from retrim.cli import write_json
-from retrim.runtime import host, isa
+from retrim.errors import ProfileError
+from retrim.runtime import host, isa, profile_file, tuning
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 LEAST_ROUNDS, MOST_ROUNDS = 5, 100
@@ -195,6 +196,7 @@ def report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], load: fl
         "threads": options.threads,
         "precision": options.precision,
         "clock": options.clock,
+        "profile": options.profile is not None,
         "verified": options.verify,
         "chain_bytes": options.least_bytes,
         "cold": options.least_bytes >= chains.cold_bytes(),
@@ -219,8 +221,13 @@ def arguments() -> argparse.Namespace:
     add("--clock", choices=list(CLOCKS), default="wall")
     add("--verify", action="store_true", help="hold every timed output to the oracle")
     add("--chain-mib", type=int, help="a shorter chain, for trials: its weights are not cold")
+    add("--profile", type=Path, help="of this machine, to choose our kernels; without it the rule of thumb")
     add("--json", type=Path, help="write host, versions, commit and rows there")
     options = parser.parse_args()
+    try:
+        tuning.use(profile_file.read_here(options.profile) if options.profile else None)
+    except ProfileError as error:
+        parser.error(str(error))
     if options.clock == "cpu" and options.threads > 1:
         parser.error("--clock must be wall for several threads, not cpu: it adds up what all of them take")
     options.least_bytes = options.chain_mib << 20 if options.chain_mib else chains.cold_bytes()

@@ -10,7 +10,7 @@ from chains import Chain
 from retrim.artifact.bfloat16 import from_bits, to_bits
 from retrim.artifact.layout import unpack
 from retrim.runtime import PackedMatrix, oracle
-from retrim.runtime.pages import place
+from retrim.runtime.tuning import tune
 
 Run = Callable[[], np.ndarray]
 
@@ -40,7 +40,6 @@ class PackedChain:
 
     def __init__(self, packs: Sequence[np.ndarray], chain: Chain, activations: str | None) -> None:
         static = activations == "static"
-        packs = place(packs)
         self.layers = [
             PackedMatrix(
                 pack,
@@ -52,6 +51,8 @@ class PackedChain:
                 packs, chain.layers, chain.steps[:-1], chain.steps[1:], strict=True
             )
         ]
+        for layer in self.layers:
+            tune(layer, chain.threads)
         self.packs, self.threads = packs, chain.threads
         self.biases = [layer.bias for layer in chain.layers]
         self.x = _held(chain, activations)

@@ -49,6 +49,7 @@ def test_linear_writes_its_rows(tmp_path: Path, precision: str, group: int, acti
     assert report["host"]["isa"][-1] == "portable"
     assert (report["precision"], report["threads"]) == (precision, 1)
     assert report["verified"]
+    assert not report["profile"]
     assert not report["cold"]
     found = [(row["shape"], row["activations"], row["density"]) for row in report["rows"]]
     assert found == [
@@ -76,6 +77,13 @@ def test_processor_time_of_several_threads_is_no_speed() -> None:
     assert done.stderr.splitlines()[-1] == (
         "linear.py: error: --clock must be wall for several threads, not cpu: it adds up what all of them take"
     )
+
+
+def test_a_damaged_profile_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "profile.json").write_text("{}")
+    done = linear("--profile", tmp_path / "profile.json")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("linear.py: error: profile ")
 
 
 def test_a_chain_fits_in_no_cache(module: Callable[[str], ModuleType]) -> None:
