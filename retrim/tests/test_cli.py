@@ -76,7 +76,7 @@ MODEL = "runs/small/model.safetensors"
 def test_version_and_help(tmp_path: Path) -> None:
     assert call(tmp_path, "--version").stdout == f"retrim {__version__}\n"
     words = call(tmp_path, "--help").stdout
-    for command in ("demo", "prune", "pack", "inspect", "eval", "bench"):
+    for command in ("demo", "prune", "pack", "profile", "inspect", "eval", "bench"):
         assert f" {command} " in words
 
 
@@ -144,6 +144,50 @@ def test_portable_kernels_give_the_same_score(folder: Path) -> None:
     portable, best = (json.loads((folder / f"{name}.json").read_text()) for name in ("portable", ""))
     assert portable["host"]["isa_selected"] == "portable"
     assert portable["perplexity"] == pytest.approx(best["perplexity"], rel=1e-5)
+
+
+def test_packing_says_what_to_expect(folder: Path) -> None:
+    own = {"RETRIM_PROFILE": "own.json", "COLUMNS": "80"}
+    done = call(
+        folder, "pack", "runs/small", "int8.safetensors", "--precision", "int8,bf16", "--tokens", "16", **own
+    )
+    assert done.returncode == 0, done.stderr
+    assert "blocks.1.ffn.down.weight" in done.stdout and " int8 " in done.stdout and " bf16 " in done.stdout
+    assert "Expected of the packed layers together: " in done.stdout
+    shown = call(folder, "profile", "int8.safetensors", "--tokens", "16", "--json", "p.json", **own)
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads((folder / "p.json").read_text())
+    assert found["path"] == "own.json" and len(found["layers"]) == 8
+    for layer in found["layers"]:
+        assert layer["choice"]["measured"] and layer["choice"]["isa"] in isa.available()
+    assert f"own.json: {len(found['entries'])} times on {found['machine']['processor']}" in shown.stdout
+    done = call(folder, "bench", "int8.safetensors", "--tokens", "16", "--seconds", "0.2", **own)
+    assert done.returncode == 0 and found["layers"][0]["choice"]["variant"] in done.stdout
+    assert "packed over PyTorch dense in fp32" in done.stdout
+
+
+def test_profile_needs_no_torch(folder: Path) -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from retrim.cli import main\n"
+        f"sys.argv = ['retrim', 'profile', {MODEL!r}, '--calibrate', '--tokens', '2', '--profile', 'q.json']\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 tokens, 1 thread" in done.stdout
+    entries = json.loads((folder / "q.json").read_text())["entries"]
+    assert entries and all(entry["isa"] != "torch" for entry in entries)
+
+
+def test_wrong_profiles_are_refused(folder: Path) -> None:
+    (folder / "wrong.json").write_text("{")
+    sentence = (
+        "profile 'wrong.json' must be written by retrim, but is damaged or of another kind: remove it and call "
+        "`retrim profile --calibrate`"
+    )
+    refused(call(folder, "profile", RETRIM_PROFILE="wrong.json"), sentence)
+    refused(call(folder, "bench", MODEL, "--tokens", "16", RETRIM_PROFILE="wrong.json"), sentence)
 
 
 def damaged(folder: Path, change: Any) -> Path:

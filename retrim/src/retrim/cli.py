@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from retrim import __version__
+from retrim.cli_tables import expectations, layers, results, weights
 from retrim.errors import ConfigError, Interrupted, MissingExtraError, RetrimError
 from retrim.files import replacing
 
@@ -31,12 +30,16 @@ app = typer.Typer(
     help="Compress neural networks into forms that hardware exploits, and run them faster.",
 )
 console = Console()
+CALIBRATION_SECONDS = 20.0
 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")]
 ThreadsOption = Annotated[int, typer.Option(help="Threads of the timed runs.")]
 CorpusOption = Annotated[
     Path | None, typer.Option(help="A text file, or a folder of them.  [default: Python's standard library]")
+]
+ProfileOption = Annotated[
+    Path | None, typer.Option("--profile", help="The profile's file.  [default: that of this machine]")
 ]
 ArtifactArgument = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A packed model (.safetensors).")]
 
@@ -92,7 +95,7 @@ def prune(
         result = job.prune(recipe, folder, progress)
     if json_path is not None:
         write_json(json_path, result)
-    console.print(_weights(result["weights"]))
+    console.print(weights(result["weights"]))
     say(
         f"Next-token accuracy {result['accuracy']:.2%} (dense {result['dense_accuracy']:.2%}), perplexity "
         f"{result['perplexity']:.2f}.  Pack it: retrim pack {folder}"
@@ -105,17 +108,80 @@ def pack(
     artifact: Annotated[
         Path | None, typer.Argument(metavar="ARTIFACT", help="[default: RUN/model.safetensors]")
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="fp32, bf16, int8, or several: each weight is packed in all, the first runs.  auto: for each "
+            "weight the fastest here.  [default: fp32]"
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens that the model will be run with.")] = 128,
+    threads: Annotated[int, typer.Option(help="Threads that it will be run on.")] = 1,
+    profile: ProfileOption = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Measure, for 20 s at most, what the profile does not have.")
+    ] = True,
     json_path: JsonOption = None,
 ) -> None:
-    """Rewrite a pruned model into the layout that the kernels read: one .safetensors file."""
+    """Rewrite a pruned model into the layout that the kernels read: one .safetensors file.
+
+    Says which kernels will run each layer and what speed-up to expect, and where a structure does not pay.
+    """
     with _needs_torch("retrim pack"):
         from retrim.recipe import job
+    from retrim.recipe.wishes import Wishes
+
     target = run / "model.safetensors" if artifact is None else artifact
-    result = job.pack(run, target)
+    wishes = Wishes(
+        precisions=tuple(name for names in precision or ["fp32"] for name in names.split(",")),
+        tokens=tokens,
+        threads=threads,
+        profile=profile,
+        seconds=CALIBRATION_SECONDS if calibrate else 0.0,
+    )
+    with _measuring() as measuring:
+        result = job.pack(run, target, wishes, measuring)
     if json_path is not None:
         write_json(json_path, result)
+    _show_expectations(result["layers"], result["advice"], result["speedup"], tokens, threads)
     say(
         f"{target}: {result['bytes']:,} bytes, {result['parameters']:,} parameters, density {result['density']:.3f}"
+    )
+
+
+@app.command("profile")
+def profile_(
+    artifact: Annotated[
+        Path | None, typer.Argument(metavar="[ARTIFACT]", help="A packed model whose layers are asked for.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure first: the artifact's layers, or common ones.")
+    ] = False,
+    tokens: Annotated[
+        list[int] | None, typer.Option(min=1, help="May be given several times.  [default: 128 1 8]")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads that layers run on.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="About how long to measure at most.")] = 60.0,
+    profile: ProfileOption = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Show what was measured on this machine, or measure it: how fast kernels are, and which run where."""
+    from retrim.recipe import profiles
+
+    counts = tuple(tokens or profiles.TOKENS)
+    if calibrate:
+        with _measuring() as measuring:
+            profiles.calibrate(artifact, counts, threads, seconds=seconds, path=profile, measuring=measuring)
+    result = profiles.show(artifact, counts, threads, path=profile)
+    if json_path is not None:
+        write_json(json_path, result)
+    if artifact is None:
+        console.print(expectations(result["layers"]))
+    else:
+        _show_expectations(result["layers"], result["advice"], result["speedup"], counts[0], threads)
+    machine = result["machine"]
+    say(
+        f"{result['path']}: {len(result['entries'])} times on {machine['processor']}, kernels {machine['kernels']}"
     )
 
 
@@ -148,7 +214,7 @@ def inspect(
         f"{len(found.weights)} packed and {len(found.tensors)} dense tensors"
     )
     if entries:
-        console.print(_layers(entries))
+        console.print(layers(entries))
     for key, value in found.metrics.items():
         say(f"{key}: {value}")
 
@@ -177,6 +243,10 @@ def bench(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of the timed input.")] = 128,
     threads: ThreadsOption = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="About how long to measure.")] = 10.0,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the packs that run.  [default: the first of each weight]")
+    ] = None,
+    profile: ProfileOption = None,
     json_path: JsonOption = None,
     html: HtmlOption = None,
 ) -> None:
@@ -184,13 +254,17 @@ def bench(
     with _needs_torch("retrim bench"):
         from retrim.recipe import job
     from retrim.report import write
+    from retrim.runtime import profile_file, tuning
 
-    result = job.bench(artifact, tokens=tokens, threads=threads, seconds=seconds)
+    if profile is not None:
+        tuning.use(profile_file.read_here(profile))
+    result = job.bench(artifact, tokens=tokens, threads=threads, seconds=seconds, precision=precision)
     if json_path is not None:
         write_json(json_path, result)
     if html is not None:
         write(html, result)
     _show_results(result, threads)
+    _show_expectations(result["kernels"], [], result["expected"], tokens, threads)
 
 
 def main() -> None:
@@ -259,6 +333,23 @@ def _resumable() -> Iterator[None]:
 
 
 @contextmanager
+def _measuring() -> Iterator[Any]:
+    """A bar for measurements, which goes when they are done."""
+    columns = (TextColumn("measuring kernels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: list[Any] = []
+
+        def report(done: int, steps: int) -> None:
+            if not steps:
+                return
+            if not tasks:
+                tasks.append(bars.add_task("", total=steps))
+            bars.update(tasks[0], completed=done, total=steps)
+
+        yield report
+
+
+@contextmanager
 def _progress() -> Iterator[Any]:
     """A bar for each stage of training; the stages come as they begin."""
     columns = (
@@ -287,83 +378,47 @@ def say(text: str) -> None:
 def _show_results(result: Mapping[str, Any], threads: int) -> None:
     host = result["host"]
     console.print()
-    console.print(_results(result["rows"]))
+    console.print(results(result["rows"]))
     console.print()
     say(f"{host['cpu']}, {host['isa_selected']} kernels, {result['seconds']:.0f} s in all.")
     say(_speed_words(result["rows"], threads))
 
 
-def _results(rows: list[dict[str, Any]]) -> Table:
-    """The comparison, narrow enough for a terminal of 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False)
-    for name in ("method", "kept", "M par.", "MB", "ppl", "acc %"):
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
-    for name in ("dense ms", "packed ms", "model", "layers"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        accuracy = row.get("accuracy")
-        table.add_row(
-            row["method"],
-            f"{row['density']:.2f}",
-            f"{row['parameters'] / 1e6:.2f}",
-            f"{row['bytes'] / 1e6:.1f}",
-            _shown(row.get("perplexity"), ".1f"),
-            _shown(None if accuracy is None else 100 * accuracy, ".2f"),
-            _shown(row.get("ms_dense"), ".1f"),
-            _shown(row.get("ms_packed"), ".1f"),
-            _shown(row.get("speedup"), ".2f", "×"),
-            _shown(row.get("speedup_linears"), ".2f", "×"),
+def _show_expectations(
+    rows: list[dict[str, Any]], advice: list[str], speedup: float | None, tokens: int, threads: int
+) -> None:
+    """Which kernels run, what to expect of them, and what would be better."""
+    if not rows:
+        return
+    console.print(expectations(rows))
+    if speedup is not None:
+        say(
+            f"Expected of the packed layers together: {speedup:.2f}× over the best dense layers, {tokens} tokens, "
+            f"{_threads(threads)}."
         )
-    return table
+    elif any(row["choice"] is None for row in rows):
+        say(
+            "The profile of this machine does not know all of these layers: `retrim profile --calibrate ARTIFACT` "
+            "measures them."
+        )
+    for words in advice:
+        say(f"note: {words}")
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _speed_words(rows: list[dict[str, Any]], threads: int) -> str:
     """What the speeds in the table are, and what they could be at most."""
     timed = [row for row in rows if row.get("amdahl") is not None]
     bounds = ", ".join(f"{row['amdahl']:.0%} at density {row['density']:.2f}" for row in timed)
+    plain = all(row.get("precision", "fp32") == "fp32" for row in timed)
+    what = "packed over PyTorch dense, fp32" if plain else "packed over PyTorch dense in fp32"
     return (
-        f"Speed-ups (whole model, pruned layers): packed over PyTorch dense, fp32, {threads} thread{'s' if threads > 1 else ''}, interleaved, "
-        f"medians.  Of what Amdahl's law allows, the whole model reaches {bounds}."
+        f"Speed-ups (whole model, pruned layers): {what}, {_threads(threads)}, interleaved, medians.  Of what "
+        f"Amdahl's law allows, the whole model reaches {bounds}."
     )
-
-
-def _shown(value: float | None, form: str, unit: str = "") -> str:
-    return "–" if value is None else f"{value:{form}}{unit}"
-
-
-def _layers(entries: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in ("weight", "shape", "structure", "density", "bytes"):
-        left, whole = name in ("weight", "structure"), name != "structure"
-        table.add_column(name, justify="left" if left else "right", no_wrap=whole)
-    for entry in entries:
-        table.add_row(
-            entry["name"],
-            " × ".join(map(str, entry["shape"])),
-            structure_words(entry["structure"]),
-            f"{entry['density']:.3f}",
-            f"{entry['bytes']:,}",
-        )
-    return table
-
-
-def structure_words(spec: Mapping[str, Any]) -> str:
-    """A structure as people write it: ``BlockColumns(rows=32, budget=balanced)``."""
-    inner = ", ".join(
-        f"{key}={structure_words(value) if isinstance(value, Mapping) else value}"
-        for key, value in spec.items()
-        if key != "type"
-    )
-    return f"{spec.get('type')}({inner})"
-
-
-def _weights(hardened: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in ("weight", "density", "norm pruned away"):
-        table.add_column(name, justify="left" if name == "weight" else "right", no_wrap=True)
-    for entry in hardened:
-        table.add_row(entry["name"], f"{entry['density']:.3f}", f"{entry['lost']:.1%}")
-    return table
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_every_plausible_kernel_and_dense(clock: Clock) -> None:
 def test_what_is_hopeless_gets_few_turns(clock: Clock) -> None:
     found = calibrate(Profile(), [REQUEST], clock=clock)
     runs = {(e.isa, e.variant): e.runs for e in found.entries}
-    assert runs[BEST, "packed"] == 25 and runs[BEST, "direct"] == 3
+    assert runs[BEST, "packed"] == 15 and runs[BEST, "direct"] == 3
 
 
 def test_what_is_known_is_not_measured_again(clock: Clock) -> None:

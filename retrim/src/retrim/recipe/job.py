@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from retrim.artifact import load, save
+from retrim.artifact import Artifact, load, save
+from retrim.artifact.layout import PRECISIONS
 from retrim.errors import ArtifactError, ConfigError
 from retrim.files import replacing
-from retrim.recipe.run import Progress, Run, plain, use_all_cores
+from retrim.recipe.expectation import advice, expect, fastest, filled, together
+from retrim.recipe.run import Progress, Run, Trained, plain, use_all_cores
 from retrim.recipe.schema import Recipe, parse
+from retrim.recipe.wishes import Measuring, Wishes, measured
 from retrim.runtime import threads as threads_
+from retrim.runtime import tuning
 from retrim.runtime.host import describe
-from retrim.torch.latency import measure
+from retrim.runtime.profile import Profile
+from retrim.torch.latency import measure, on_threads
 from retrim.zoo.corpus import read_corpus
 from retrim.zoo.evaluation import evaluate as score
 from retrim.zoo.models import load_dense, load_packed
 from retrim.zoo.tokens import encode
 
+AS_IT_IS = Wishes()
 _RECIPE = "recipe.json"
 
 
@@ -59,8 +66,22 @@ def prune(recipe: Recipe, folder: Path, progress: Progress | None = None) -> dic
     }
 
 
-def pack(folder: Path, target: Path) -> dict[str, Any]:
+def pack(
+    folder: Path, target: Path, wishes: Wishes = AS_IT_IS, measuring: Measuring = lambda done, steps: None
+) -> dict[str, Any]:
     """Pack the model of a finished run.
+
+    Parameters
+    ----------
+    measuring : callable, optional
+        Told of measurements done and measurements in all.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: artifact, bytes, parameters, density, metrics, ``layers``
+        (what to expect of each pack, `retrim.recipe.expectation.Expectation.row`),
+        ``speedup`` (of all layers, those packs that run) and ``advice`` (sentences).
 
     Raises
     ------
@@ -68,6 +89,8 @@ def pack(folder: Path, target: Path) -> dict[str, Any]:
         If `folder` holds no finished run.
     ArtifactError
         If the artifact cannot be written.
+    ProfileError
+        If a profile that was named is damaged or of another machine, or cannot be written.
     """
     recipe = _finished(folder)
     run = Run.of(recipe, folder)
@@ -76,17 +99,35 @@ def pack(folder: Path, target: Path) -> dict[str, Any]:
             f"run {str(folder)!r} must be finished before it is packed: call retrim prune again"
         )
     trained = run.pruned(recipe.prune)
-    found = score(trained.model, run.tokens.held_out, recipe.model.context)
+    artifact = run.artifact(
+        trained, {}, {"recipe": _plain(recipe)}, precisions=PRECISIONS if wishes.auto else wishes.precisions
+    )
+    profile = measured(artifact, wishes, measuring)
+    artifact = filled(artifact, expect(artifact, profile, wishes.tokens, wishes.threads), profile)
+    if wishes.auto:
+        artifact = fastest(artifact, expect(artifact, profile, wishes.tokens, wishes.threads))
+    expectations = expect(artifact, profile, wishes.tokens, wishes.threads)
+    found = score(_scored(artifact, trained), run.tokens.held_out, recipe.model.context)
     metrics = {"perplexity": found.perplexity, "accuracy": found.accuracy, "held_out_tokens": found.tokens}
-    artifact = run.artifact(trained, metrics, {"recipe": _plain(recipe)})
+    artifact = replace(artifact, metrics=metrics)
     size = save(target, artifact)
+    running = [e for e in expectations if e.pack is e.weight.packs[0]]
     return {
         "artifact": str(target),
         "bytes": size,
         "parameters": artifact.parameters,
         "density": artifact.density,
         "metrics": metrics,
+        "layers": [expectation.row() for expectation in expectations],
+        "speedup": together(running),
+        "advice": [words for e in expectations if (words := advice(e, profile)) is not None],
     }
+
+
+def _scored(artifact: Artifact, trained: Trained) -> nn.Module:
+    """The model whose accuracy is the artifact's: what packs in fp32 compute, the trained one does too."""
+    plain = all(weight.packs[0].precision == "fp32" for weight in artifact.weights.values())
+    return trained.model if plain else load_packed(artifact)
 
 
 def evaluate(path: Path, corpus: Path | None) -> dict[str, Any]:
@@ -112,8 +153,15 @@ def evaluate(path: Path, corpus: Path | None) -> dict[str, Any]:
     return {"host": describe(), "corpus": text.source, "corpus_digest": text.digest, **asdict(found)}
 
 
-def bench(path: Path, *, tokens: int, threads: int, seconds: float) -> dict[str, Any]:
-    """Time an artifact against its dense twin.
+def bench(
+    path: Path, *, tokens: int, threads: int, seconds: float, precision: str | None = None
+) -> dict[str, Any]:
+    """Time an artifact against its dense twin, on the kernels that the profile in use chooses.
+
+    Parameters
+    ----------
+    precision : str, optional
+        Of the packs that run; default: the first of each weight.
 
     Raises
     ------
@@ -127,16 +175,24 @@ def bench(path: Path, *, tokens: int, threads: int, seconds: float) -> dict[str,
         raise ConfigError(f"tokens must be at most the model's context {context}, not {tokens}")
     rng = np.random.default_rng(0)
     ids = rng.integers(0, int(artifact.config["vocabulary"]), (1, tokens))
-    latency = measure(
-        load_dense(artifact), load_packed(artifact), torch.from_numpy(ids), threads=threads, seconds=seconds
-    )
+    with on_threads(threads):  # the profile chooses for them
+        packed = load_packed(artifact, precision)
+    latency = measure(load_dense(artifact), packed, torch.from_numpy(ids), threads=threads, seconds=seconds)
+    running = [
+        e
+        for e in expect(artifact, tuning.current() or Profile(), tokens, threads)
+        if e.pack is (e.weight.packs[0] if precision is None else e.weight.pack(precision))
+    ]
+    first = all(e.pack is e.weight.packs[0] for e in running)
+    metrics = artifact.metrics if first else {}  # they are those of the first packs
     row = {
         "method": str(artifact.provenance.get("method", path.stem)),
         "density": artifact.density,
         "parameters": artifact.parameters,
         "bytes": path.stat().st_size,
-        "perplexity": artifact.metrics.get("perplexity"),
-        "accuracy": artifact.metrics.get("accuracy"),
+        "perplexity": metrics.get("perplexity"),
+        "accuracy": metrics.get("accuracy"),
+        "precision": ", ".join(dict.fromkeys(e.request.precision for e in running)),
         **latency.row(),
     }
     return {
@@ -146,6 +202,8 @@ def bench(path: Path, *, tokens: int, threads: int, seconds: float) -> dict[str,
         "settings": {"tokens": tokens, "threads": threads, "rounds": latency.rounds},
         "rows": [row],
         "layers": [{"row": row["method"], **layer} for layer in artifact.layers()],
+        "kernels": [expectation.row() for expectation in running],
+        "expected": together(running),
     }
 
 

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,7 +143,13 @@ class Run:
         )
         return Trained(model, history, pruner)
 
-    def artifact(self, trained: Trained, metrics: dict[str, Any], provenance: dict[str, Any]) -> Artifact:
+    def artifact(
+        self,
+        trained: Trained,
+        metrics: dict[str, Any],
+        provenance: dict[str, Any],
+        precisions: Sequence[str] = ("fp32",),
+    ) -> Artifact:
         """Pack a stage's model, with the tokenizer and the text it was trained on."""
         return pack(
             trained.model,
@@ -153,6 +159,7 @@ class Run:
             tokenizer=self.tokens.tokenizer,
             metrics=metrics,
             provenance={"corpus": self.about_corpus(), "seed": self.seed, **provenance},
+            precisions=precisions,
         )
 
     def about_corpus(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _KINDS = {
 }
 _MOST_COPIES = 32
 _MOST_BYTES = 256 << 20
-_LEAST_RUNS, _MOST_RUNS = 3, 25
+_LEAST_RUNS, _MOST_RUNS = 3, 15
 _HOPELESS = 1.4  # times the best of the first turns
 _SCALE = 1 / 16  # of inputs and outputs in int8 with static scales
 
@@ -106,6 +106,33 @@ def requests_of(
             if not any(request.is_like(known) for known in found):
                 found.append(request)
     return found
+
+
+def common_requests(tokens: Iterable[int], threads: int) -> list[Request]:
+    """Layers as Transformers have them, half and a third of whose block columns are kept."""
+    counts = list(tokens)
+    return [
+        Request(
+            precision=precision,
+            activations=activations,
+            outputs=outputs,
+            inputs=inputs,
+            density=density,
+            rows=32,
+            group=1,
+            tokens=count,
+            threads=threads,
+        )
+        for precision, activations in (
+            ("fp32", None),
+            ("bf16", None),
+            ("int8", "dynamic"),
+            ("int8", "static"),
+        )
+        for outputs, inputs in ((256, 256), (1024, 256), (768, 768), (3072, 768), (768, 3072))
+        for density in (1 / 3, 1 / 2)
+        for count in counts
+    ]
 
 
 def plausible(request: Request) -> list[tuple[str, str]]:

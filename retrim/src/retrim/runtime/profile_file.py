@@ -117,6 +117,18 @@ def check(profile: Profile, path: Path) -> None:
         )
 
 
+def read_here(path: Path) -> Profile:
+    """Read a profile of this machine and these kernels.
+
+    Raises
+    ------
+    ProfileError
+    """
+    found = read(path)
+    check(found, path)
+    return found
+
+
 def write(path: Path, profile: Profile) -> None:
     """Write a profile of this machine, merged with what is there, beside its place, then rename.
 

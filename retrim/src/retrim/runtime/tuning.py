@@ -50,13 +50,11 @@ def _look(path: Path) -> Profile | None:
     try:
         if not path.exists():
             return None
-        found = profile_file.read(path)
-        profile_file.check(found, path)
+        return profile_file.read_here(path)
     except (OSError, ProfileError):
         if profile_file.is_named(path):
             raise
         return None
-    return found
 
 
 def tune(matrix: PackedMatrix, threads: int | None = None) -> None:

@@ -108,7 +108,7 @@ def measure(
     fused = _fused(dense, packed)
     dense.eval()
     packed.eval()
-    with _threads(threads), torch.inference_mode():
+    with on_threads(threads), torch.inference_mode():
         once = max(_time(dense, inputs), _time(packed, inputs), _time(dense, inputs), _time(packed, inputs))
         rounds = max(_LEAST_ROUNDS, int(seconds / (4 * once)))
         whole: tuple[list[float], list[float]] = ([], [])
@@ -134,7 +134,7 @@ def measure(
 def time_dense(model: nn.Module, inputs: torch.Tensor, *, threads: int = 1, seconds: float = 1.0) -> float:
     """Median milliseconds of one forward pass."""
     model.eval()
-    with _threads(threads), torch.inference_mode():
+    with on_threads(threads), torch.inference_mode():
         once = max(_time(model, inputs), _time(model, inputs))
         rounds = max(_LEAST_ROUNDS, int(seconds / once))
         return 1e3 * statistics.median(_time(model, inputs) for _ in range(rounds))
@@ -179,8 +179,8 @@ def _profile(model: nn.Module, names: list[str], inputs: torch.Tensor) -> tuple[
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Torch and the kernels on `count` threads."""
+def on_threads(count: int) -> Iterator[None]:
+    """Torch and the kernels on `count` threads while it is open."""
     before, ours = torch.get_num_threads(), threads_.get()
     torch.set_num_threads(threads_.check(count))
     threads_.set(count)

@@ -41,6 +41,6 @@ def load_dense(artifact: Artifact) -> nn.Module:
     return model.eval()
 
 
-def load_packed(artifact: Artifact) -> nn.Module:
-    """The artifact's model, packed."""
-    return pack_(make(artifact.architecture, artifact.config), artifact)
+def load_packed(artifact: Artifact, precision: str | None = None) -> nn.Module:
+    """The artifact's model, packed; in one precision, or each weight in that of its first pack."""
+    return pack_(make(artifact.architecture, artifact.config), artifact, precision=precision)
