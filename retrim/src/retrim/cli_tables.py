@@ -12,16 +12,20 @@ from rich.table import Table
 def results(rows: list[dict[str, Any]]) -> Table:
     """The comparison, narrow enough for a terminal of 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False)
-    for name in ("method", "kept", "M par.", "MB", "ppl", "acc %"):
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    mixed = any(row.get("precision", "fp32") != "fp32" for row in rows)
+    # there is room for one of the two
+    names = ("method", "in", "kept") if mixed else ("method", "kept", "M par.")
+    for name in (*names, "MB", "ppl", "acc %"):
+        table.add_column(name, justify="left" if name in ("method", "in") else "right", no_wrap=True)
     for name in ("dense ms", "packed ms", "model", "layers"):
         table.add_column(name, justify="right")
     for row in rows:
         accuracy = row.get("accuracy")
         table.add_row(
             row["method"],
+            *([row.get("precision", "fp32")] if mixed else []),
             f"{row['density']:.2f}",
-            f"{row['parameters'] / 1e6:.2f}",
+            *([] if mixed else [f"{row['parameters'] / 1e6:.2f}"]),
             f"{row['bytes'] / 1e6:.1f}",
             shown(row.get("perplexity"), ".1f"),
             shown(None if accuracy is None else 100 * accuracy, ".2f"),

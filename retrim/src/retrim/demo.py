@@ -2,20 +2,25 @@
 
 One dense model is trained; branches of equal extra steps then go on dense, with
 reweighted group lasso, and with one-shot magnitude pruning.  Accuracy and speed
-of a row are those of one and the same artifact.
+of a row are those of one and the same artifact.  The sparsest branch of group lasso
+is packed in bf16 and in int8 as well.  Kernels are chosen by the machine's profile,
+which learns of the layers where it does not know them.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from retrim.artifact import load, save
+from retrim.artifact import Artifact, load, save
+from retrim.recipe.expectation import expect, together
 from retrim.recipe.run import Progress, Run, Trained, use_all_cores
 from retrim.recipe.schema import (
     CorpusPart,
@@ -27,9 +32,10 @@ from retrim.recipe.schema import (
     RulePart,
     TrainPart,
 )
+from retrim.recipe.wishes import Wishes, measured
 from retrim.runtime.host import describe
 from retrim.structures import BlockColumns
-from retrim.torch.latency import measure, time_dense
+from retrim.torch.latency import measure, on_threads, time_dense
 from retrim.zoo.evaluation import evaluate
 from retrim.zoo.models import load_dense, load_packed
 
@@ -38,10 +44,13 @@ ROWS = 32
 SCORED_TOKENS = 40_000
 FRACTION = 0.5  # of the loss gradient: the run is short
 TIMED_SECONDS = 4.0
+MEASURED_SECONDS = 4.0  # for the profile, an artifact
 GROUP_LASSO = "reweighted group lasso"
 ONE_SHOT = "one-shot magnitude"
 WEIGHTS = ("blocks.*.attention.*.weight", "blocks.*.ffn.*.weight")
 DENSITIES = (1 / 2, 1 / 3)
+ALSO = ("bf16", "int8")
+"""Precisions in which the sparsest branch of group lasso is packed besides fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +102,7 @@ def run(
     -------
     dict
         Ready for JSON: ``kind``, ``host``, ``seconds``, ``settings``, ``corpus``,
-        ``rows``, ``layers``, ``curves``.
+        ``rows``, ``layers``, ``kernels``, ``curves``.
     """
     began = time.monotonic()
     use_all_cores()
@@ -115,6 +124,7 @@ def run(
         "corpus": about,
         "rows": [],
         "layers": [],
+        "kernels": [],
         "curves": {},
     }
     stage = TrainPart(steps=budget.branch, rate=base.rate / 2)
@@ -126,8 +136,10 @@ def run(
             trained.append((method, density, work.pruned(part, name)))
     for method, density, branch_ in trained:
         label = method if method == "dense" else f"{method} 1/{round(1 / density)}"
-        say(f"packing, scoring and timing {label}")
-        _record(result, work, branch_, method, label, threads)
+        extra = ALSO if (method, density) == (GROUP_LASSO, min(DENSITIES)) else ()
+        for precision in ("fp32", *extra):
+            say(f"packing, scoring and timing {label}{'' if precision == 'fp32' else f' in {precision}'}")
+            _record(result, work, branch_, Row(method, label, precision), threads, say)
         result["curves"][label] = _curve(branch_, after=budget.dense)
     result["curves"]["dense, before branching"] = _curve(work.dense)
     result["seconds"] = time.monotonic() - began
@@ -164,19 +176,36 @@ def branch(
     )
 
 
-def _record(
-    result: dict[str, Any], work: Run, trained: Trained, method: str, label: str, threads: int
-) -> None:
+@dataclass(frozen=True)
+class Row:
+    """What a row of the result is called."""
+
+    method: str
+    label: str
+    precision: str
+
+    @property
+    def file(self) -> str:
+        """Name of its artifact."""
+        end = "" if self.precision == "fp32" else f"-{self.precision}"
+        return f"{self.label.replace(' ', '-').replace('/', '-')}{end}.safetensors"
+
+
+def _record(result: dict[str, Any], work: Run, trained: Trained, named: Row, threads: int, say: Say) -> None:
     """Pack one branch, and add its row and layers to the result."""
-    path = work.folder / f"{label.replace(' ', '-').replace('/', '-')}.safetensors"
-    size = save(path, work.artifact(trained, {}, {"method": method}))
+    path = work.folder / named.file
+    size = save(
+        path,
+        work.artifact(trained, {}, {"method": named.method}, precisions=(named.precision,)),
+    )
     artifact = load(path)
     dense = load_dense(artifact)
-    packed = load_packed(artifact) if artifact.weights else dense
+    packed = _packed(result, artifact, named, threads, say) if artifact.weights else dense
     score = evaluate(packed, work.tokens.held_out, work.model.context, most=SCORED_TOKENS)
     inputs = torch.from_numpy(work.tokens.held_out[:TOKENS].astype("int64"))[None]
     row: dict[str, Any] = {
-        "method": method,
+        "method": named.method,
+        "precision": named.precision,
         "density": artifact.density,
         "parameters": artifact.parameters,
         "bytes": size,
@@ -188,10 +217,27 @@ def _record(
     }
     if artifact.weights:
         row |= measure(dense, packed, inputs, threads=threads, seconds=TIMED_SECONDS).row()
-        result["layers"] += [{"row": label, **layer} for layer in artifact.layers()]
+        if named.precision == "fp32":
+            result["layers"] += [{"row": named.label, **layer} for layer in artifact.layers()]
     else:
         row |= {"ms_dense": time_dense(dense, inputs, threads=threads)}
     result["rows"].append(row)
+
+
+def _packed(result: dict[str, Any], artifact: Artifact, named: Row, threads: int, say: Say) -> nn.Module:
+    """The packed model, on kernels that the profile chooses once it knows of the layers."""
+    wishes = Wishes(tokens=TOKENS, threads=threads, seconds=MEASURED_SECONDS)
+    expectations = expect(artifact, measured(artifact, wishes), TOKENS, threads)
+    result["kernels"] += [{"row": named.label, **expectation.row()} for expectation in expectations]
+    chosen = Counter(
+        f"{e.choice.isa} {e.choice.variant}" if e.choice else "by the rule of thumb" for e in expectations
+    )
+    words = ", ".join(f"{name} ({count} layers)" for name, count in chosen.items())
+    gain = together(expectations)
+    expected = "" if gain is None else f"; {gain:.2f}× expected over the best dense layers"
+    say(f"  kernels, by this machine's profile: {words}{expected}")
+    with on_threads(threads):
+        return load_packed(artifact)
 
 
 def _curve(trained: Trained, after: int = 0) -> dict[str, list[Any]]:

@@ -368,3 +368,31 @@ def _imports() -> list[str]:
         re.findall(r"^(?:from|import) ([\w.]+)", f.read_text(), re.M) for f in sorted(folder.glob("*.py"))
     ]
     return [name for names in found for name in names]
+
+
+def test_rows_of_fewer_bits_are_named_and_stay_out_of_the_headline(result: dict[str, Any]) -> None:
+    plain = result["rows"][2]
+    result["rows"].append(plain | {"precision": "int8", "accuracy": 0.41, "speedup": 9.0})
+    found = Page(page(result, title="demo"))
+    assert "at the lowest density: reweighted group lasso 1/3." in found.words
+    assert [row[0] for row in found.tables["Results"]][-1] == "reweighted group lasso, int8"
+    assert [row[0] for row in found.tables["Latency, numbers"]][-1] == "reweighted group lasso 1/3, int8"
+    assert "against the same dense model in fp32" in found.words
+
+
+def test_kernels_that_are_alike_are_one_line(result: dict[str, Any]) -> None:
+    choice = {
+        "isa": "avx2",
+        "variant": "direct",
+        "microseconds": 10.04,
+        "dense_microseconds": 20.5,
+        "speedup": 2.04,
+    }
+    layer = {"row": "r 1/2", "shape": [64, 48], "stored": 0.5, "precision": "bf16", "choice": choice}
+    result["kernels"] = [layer, layer, layer | {"choice": None}]
+    found = Page(page(result, title="demo"))
+    assert found.tables["Kernels"][1:] == [
+        ["r 1/2", "64 × 48", "0.50", "bf16", "avx2 direct", "10.0", "20.5", "2.04×", "2"],
+        ["r 1/2", "64 × 48", "0.50", "bf16", "rule of thumb", "–", "–", "–", "1"],
+    ]
+    assert found.headings.index("Kernels") == found.headings.index("Latency") + 1

@@ -9,7 +9,7 @@ from typing import Any
 from retrim.report import quantity
 from retrim.report.axis import Scale, frame, padded, spread, ticks
 from retrim.report.markup import Markup, details, element, join, picture, svg, table
-from retrim.report.series import DENSE, Palette, legend
+from retrim.report.series import DENSE, Palette, legend, name
 
 _Point = tuple[str, float, float]
 
@@ -20,7 +20,7 @@ def chart(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Markup | None:
     for row in rows:
         density, accuracy = quantity.finite(row.get("density")), quantity.finite(row.get("accuracy"))
         if density is not None and accuracy is not None:
-            points.append((str(row.get("method", "")), density, accuracy))
+            points.append((name(row), density, accuracy))
     if all(method == DENSE for method, _, _ in points):
         return None
     methods = list(dict.fromkeys(method for method, _, _ in points))

@@ -7,6 +7,7 @@ from typing import Any
 
 from retrim.report import quantity
 from retrim.report.markup import Markup, element
+from retrim.report.series import is_plain
 
 _HOST = (
     ("cpu", "Processor"),
@@ -73,6 +74,17 @@ def guide(rows: Sequence[Mapping[str, Any]], *, layers: bool, curves: bool) -> M
         for key, word, meaning in _WORDS
         if any(quantity.finite(row.get(key)) is not None for row in rows)
     ]
+    if any(not is_plain(row) for row in rows):
+        entries.append(
+            (
+                "bf16, int8",
+                (
+                    "Rows whose packed weights have fewer bits; int8 scales each token by itself. Their times are set "
+                    "against the same dense model in fp32, so that their speed-up is that of pruning and precision "
+                    "together."
+                ),
+            )
+        )
     if layers:
         entries.append(
             ("Density map", "One cell a weight: the stronger its colour, the more of it was kept.")

@@ -9,9 +9,9 @@ from typing import Any
 
 from retrim.errors import ConfigError
 from retrim.files import replacing
-from retrim.report import accuracy, circumstances, curves, density_map, latency, quantity, summary
+from retrim.report import accuracy, circumstances, curves, density_map, kernels, latency, quantity, summary
 from retrim.report.markup import Markup, element, join
-from retrim.report.series import Palette
+from retrim.report.series import Palette, name
 from retrim.report.stylesheet import STYLE
 
 # The browser itself refuses whatever would leave the page.
@@ -91,8 +91,9 @@ def _header(result: Mapping[str, Any], title: str) -> Markup:
 
 def _sections(result: Mapping[str, Any]) -> list[Markup]:
     rows, layers = result.get("rows") or [], result.get("layers") or []
+    chosen = result.get("kernels") or []
     trained = result.get("curves") or {}
-    palette = Palette(str(row.get("method", "")) for row in rows)
+    palette = Palette(name(row) for row in rows)
     curve = curves.chart(trained, palette)
     found: list[tuple[str, str, Markup | None]] = [
         ("In short", "", summary.headline(rows)),
@@ -103,6 +104,7 @@ def _sections(result: Mapping[str, Any]) -> list[Markup]:
             accuracy.chart(rows, palette),
         ),
         ("Latency", "Milliseconds for the whole model. Shorter is better.", latency.chart(rows)),
+        ("Kernels", "What this machine’s profile chose for the packed layers.", kernels.section(chosen)),
         ("Density, layer by layer", "What was kept of each packed weight.", density_map.section(layers)),
         ("Training", "After each name, the smoothed loss at the last step.", curve),
         (

@@ -9,14 +9,34 @@ from retrim.report import quantity
 from retrim.report.markup import Markup, element
 
 DENSE = "dense"
+_PLAIN = "fp32"
 _COLOURS = 6
 _STROKES = ("", " dashed", " dotted")
 
 
 def title(row: Mapping[str, Any]) -> str:
     """What a row is called in charts: the method, and its density where that is not 1."""
-    method, fraction = str(row.get("method", "")), quantity.density(row.get("density"))
-    return method if method == DENSE or fraction in ("1", quantity.ABSENT) else f"{method} {fraction}"
+    fraction, held = quantity.density(row.get("density")), _held(row)
+    method = str(row.get("method", ""))
+    return (
+        method + held
+        if method == DENSE or fraction in ("1", quantity.ABSENT)
+        else f"{method} {fraction}{held}"
+    )
+
+
+def name(row: Mapping[str, Any]) -> str:
+    """The series a row belongs to: its method, with the precision of its weights where that is not fp32."""
+    return str(row.get("method", "")) + _held(row)
+
+
+def is_plain(row: Mapping[str, Any]) -> bool:
+    """Whether a row's weights are float32, as those of the dense model are."""
+    return row.get("precision") in (None, _PLAIN)
+
+
+def _held(row: Mapping[str, Any]) -> str:
+    return "" if is_plain(row) else f", {row['precision']}"
 
 
 class Palette:

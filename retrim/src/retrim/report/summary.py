@@ -7,7 +7,7 @@ from typing import Any
 
 from retrim.report import quantity
 from retrim.report.markup import Markup, element, join, table
-from retrim.report.series import DENSE, title
+from retrim.report.series import DENSE, is_plain, name, title
 
 Row = Mapping[str, Any]
 
@@ -36,7 +36,8 @@ def headline_row(rows: Sequence[Row]) -> int | None:
             quantity.finite(row.get("speedup")) or 0.0,
         )
 
-    candidates = [i for i, row in enumerate(rows) if row.get("method") != DENSE]
+    # a speed-up is quoted against dense layers of the same precision
+    candidates = [i for i, row in enumerate(rows) if row.get("method") != DENSE and is_plain(row)]
     return max(candidates, key=order, default=None)
 
 
@@ -112,6 +113,6 @@ def results(rows: Sequence[Row]) -> Markup | None:
     if not rows:
         return None
     columns = [c for c in _COLUMNS if any(quantity.finite(row.get(c[0])) is not None for row in rows)]
-    body = [(str(row.get("method", "")), *(write(row.get(key)) for key, _, write in columns)) for row in rows]
-    head = ("Method", *(name for _, name, _ in columns))
+    body = [(name(row), *(write(row.get(key)) for key, _, write in columns)) for row in rows]
+    head = ("Method", *(word for _, word, _ in columns))
     return table(head, body, caption="Results", marked=headline_row(rows))
