@@ -4,6 +4,13 @@
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
 
 namespace retrim {
 
@@ -18,6 +25,7 @@ DECLARE(avx2_vnni)
 DECLARE(avx512)
 DECLARE(avx512_vnni)
 DECLARE(avx512_bf16)
+DECLARE(amx)
 #elif defined(__aarch64__)
 DECLARE(neon_dot)
 #endif
@@ -39,6 +47,25 @@ bool avx512_bf16() {
   return avx512_vnni() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
          __builtin_cpu_supports("avx512vbmi2");
 }
+
+// Tiles are large, so Linux gives them to a process that asks for them, with all threads that it has.
+bool asked_for_tiles() {
+#if defined(__linux__)
+  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+bool amx() {
+  static const bool granted = [] {
+    constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25, all = kBf16 | kTile | kInt8;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & all) == all && asked_for_tiles();
+  }();
+  return granted;
+}
 #elif defined(__aarch64__)
 bool neon_dot() {
 #if defined(__linux__)
@@ -52,6 +79,7 @@ bool neon_dot() {
 #define ENTRY(name, available) {#name, available, fp32_##name, bf16_##name, int8_##name}
 const Isa kIsas[] = {
 #if defined(__x86_64__)
+    ENTRY(amx, amx),
     ENTRY(avx512_bf16, avx512_bf16),
     ENTRY(avx512_vnni, avx512_vnni),
     ENTRY(avx512, avx512),

@@ -77,7 +77,8 @@ Prepared::Prepared(const Linear& from) : layer_(from) {
       for (int64_t i = w.starts[b]; i < w.starts[b + 1]; i += width)
         lanes_.push_back(int32_t(w.columns[i] / width));
     w.lanes = lanes_.data();
-  } else {
+  }
+  if (width > 1) {
     masks_.assign(size_t(blocks * w.mask_words), 0);
     for (int64_t b = 0; b < blocks; b++)
       for (int64_t i = w.starts[b]; i < w.starts[b + 1]; i++)

@@ -49,7 +49,7 @@ struct Linear {
   bool listed;                   // groups fill lanes
   const int32_t* lanes;          // if so, the index of each; block after block
   const int64_t* lane_starts;    // [blocks + 1]
-  const uint64_t* masks;         // if not, [blocks][mask_words] a bit for each kept column
+  const uint64_t* masks;         // but in fp32, [blocks][mask_words] a bit for each kept column
   const int32_t* compensation;   // [packed_rows] -128 * the sum of a row's int8 weights
   int64_t mask_words, most_lanes;
 
