@@ -1,189 +1,316 @@
-// Every kernel variant that it is linked with, against a plain double loop over random layers.
+// Every kernel that it is linked with, against a plain double loop: all edges of tiles, then random layers.
 //
-//   test_linear [cases [seed]]     exit status 0 if all of them agree
+//   test_linear [cases [seed [instruction set]]]     exit status 0 if all of them agree
 //
-// -DALSO=linear_avx512 adds a kernel that this processor's list of instruction sets leaves out:
-// compiled for other vectors, its logic runs anywhere.
+// Sums of small whole numbers are compared to the bit; results do not depend on the number of threads, nor, but
+// for single tokens, on the variant.
+//
+// -DALSO=wide adds kernels fp32_wide, bf16_wide and int8_wide that the list of instruction sets leaves out.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
-#include "linear.hpp"
+#include "layer.hpp"
+
+using retrim::Activation;
+using retrim::Isa;
+using retrim::Precision;
+using retrim::Type;
+using retrim::Variant;
 
 #ifdef ALSO
+#define JOIN(a, b) a##b
+#define NAMED(a, b) JOIN(a, b)
+#define TEXT(a) #a
+#define TEXT_OF(a) TEXT(a)
 namespace retrim {
-void ALSO(const Linear&, const float*, int64_t, float*, int64_t, int64_t, int64_t, int64_t);
-}
+void NAMED(fp32_, ALSO)(const Linear&, const Call&, int64_t, int64_t);
+void NAMED(bf16_, ALSO)(const Linear&, const Call&, int64_t, int64_t);
+void NAMED(int8_, ALSO)(const Linear&, const Call&, int64_t, int64_t);
+}  // namespace retrim
 #endif
 
 namespace {
 
-using retrim::Activation;
-constexpr int kPanel = 32;
-constexpr float kGuard = -12345.5f;  // what the kernels must leave alone in y
+constexpr int64_t kTileEdges[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 130, 513};
+constexpr int kVariants = 5;
+constexpr int kUnwritten = 0xc3;  // what outputs hold before
 
-std::mt19937_64 random_bits;
-
-int64_t below(int64_t n) { return int64_t(random_bits() % uint64_t(n)); }
-float normal() { return std::normal_distribution<float>()(random_bits); }
-
-struct Layer {
-  std::vector<int32_t> starts{0}, columns, rows;
-  std::vector<float> values, bias;
-  std::vector<int64_t> panel_values{0};
-  std::vector<double> dense;   // [packed_rows][inputs]
-  retrim::Linear view;
-};
-
-// A list of rows names outputs once at most, with padding (-1) anywhere.
-std::vector<int32_t> row_list(int64_t outputs, int64_t packed_rows) {
-  std::vector<int32_t> rows(size_t(std::max(outputs, packed_rows)), -1);
-  for (int64_t i = 0; i < outputs; i++) rows[size_t(i)] = int32_t(i);
-  std::shuffle(rows.begin(), rows.end(), random_bits);
-  rows.resize(size_t(packed_rows));
-  return rows;
-}
-
-void fill(Layer& layer, int64_t inputs, int64_t height, int64_t packed_rows, double density) {
-  layer.dense.assign(size_t(packed_rows * inputs), 0.0);
-  for (int64_t first = 0; first < packed_rows; first += height) {
-    std::vector<int32_t> kept;
-    const bool empty = below(8) == 0;
-    for (int64_t c = 0; c < inputs; c++)
-      if (!empty && double(below(1000)) < density * 1000) kept.push_back(int32_t(c));
-    layer.columns.insert(layer.columns.end(), kept.begin(), kept.end());
-    layer.starts.push_back(int32_t(layer.columns.size()));
-    for (int64_t panel = first; panel < std::min(first + height, packed_rows); panel += kPanel) {
-      for (int32_t c : kept)
-        for (int64_t r = 0; r < kPanel; r++) {
-          const float value = normal();
-          layer.values.push_back(value);
-          layer.dense[size_t((panel + r) * inputs + c)] = double(value);
-        }
-      layer.panel_values.push_back(int64_t(layer.values.size()));
-    }
-  }
-}
-
-Layer random_layer(int64_t outputs, int64_t inputs) {
+struct Bench {  // one case, ready to run
+  const Case& c;
   Layer layer;
-  const int64_t height = kPanel << below(3);
-  const bool listed = below(2) == 0;
-  const int64_t whole = (outputs + kPanel - 1) / kPanel * kPanel;
-  const int64_t packed_rows = listed ? kPanel * below(whole / kPanel + 2) : whole;
-  const double densities[] = {0.05, 0.33, 0.7, 1.0};
-  fill(layer, inputs, height, packed_rows, densities[below(4)]);
-  if (listed) layer.rows = row_list(outputs, packed_rows);
-  for (int64_t r = 0; r < packed_rows; r++) layer.bias.push_back(below(4) ? normal() : 0.0f);
-  // an empty vector may have no address: give the kernel one that is never read
-  layer.columns.reserve(1), layer.values.reserve(1), layer.rows.reserve(1);
-  layer.view = {layer.starts.data(), layer.columns.data(), listed ? layer.rows.data() : nullptr,
-                layer.values.data(), layer.bias.data(), layer.panel_values.data(), outputs, inputs, height,
-                packed_rows, Activation(below(4))};
-  return layer;
-}
+  Tokens tokens;
+  std::vector<Expected> expected, with_idle;
+  Buffer x, y, wrong, residual;
 
-double activate(double v, Activation activation) {
-  switch (activation) {
-    case Activation::relu: return v < 0 ? 0 : v;
-    case Activation::gelu: return 0.5 * v * std::erfc(-v / std::sqrt(2.0));
-    case Activation::gelu_tanh: {
-      const double u = std::sqrt(2.0 / std::acos(-1.0)) * (v + 0.044715 * v * v * v);
-      return v / (1.0 + std::exp(-2.0 * u));
-    }
-    default: return v;
+  Bench(const Case& of, Random& random)
+      : c(of), layer(of, random), tokens(of, layer, random), expected(expect(of, layer, tokens, false)),
+        with_idle(expect(of, layer, tokens, true)),
+        x(of.x_order ? of.tokens : std::min<int64_t>(of.tokens, 1), of.inputs * size_of(of.x_type),
+          of.x_gap * size_of(of.x_type), of.x_offset * size_of(of.x_type)),
+        y(of.tokens, of.outputs * size_of(of.y_type), of.y_gap * size_of(of.y_type),
+          of.y_offset * size_of(of.y_type)),
+        wrong(of.tokens, of.inputs * size_of(of.x_type), 0, 0),
+        residual(of.residual ? of.tokens : 0, of.outputs * size_of(of.y_type), 0, 0) {
+    const int64_t rows = c.x_order ? c.tokens : std::min<int64_t>(c.tokens, 1);
+    for (int64_t m = 0; m < rows; m++)
+      for (int64_t k = 0; k < c.inputs; k++)
+        store(tokens.x[size_t(m * c.inputs + k)], c.x_type,
+              x.row(c.x_order < 0 ? rows - 1 - m : m) + k * size_of(c.x_type));
+    for (int64_t m = 0; m < c.tokens; m++) std::memset(wrong.row(m), 0xff, size_t(c.inputs * size_of(c.x_type)));
+    if (c.residual) put_residual(residual);
   }
-}
 
-struct Expected {
-  std::vector<double> y;  // [tokens][stride], kGuard where no row writes
-  double tolerance = 0;
+  void put_residual(Buffer& to) {
+    for (int64_t m = 0; m < c.tokens; m++)
+      for (int64_t i = 0; i < c.outputs; i++)
+        store(tokens.residual[size_t(m * c.outputs + i)], c.y_type, to.row(m) + i * size_of(c.y_type));
+  }
+
+  retrim::Call call() {
+    for (int64_t m = 0; m < c.tokens; m++)
+      std::memset(y.row(m), kUnwritten, size_t(c.outputs * size_of(c.y_type)));
+    retrim::Call call{};
+    call.x = x.row(c.x_order < 0 ? std::max<int64_t>(c.tokens - 1, 0) : 0);
+    call.x_stride = c.x_order * x.stride() / size_of(c.x_type);
+    call.x_type = c.x_type;
+    call.y = y.row(0);
+    call.y_stride = y.stride() / size_of(c.y_type);
+    call.y_type = c.y_type;
+    call.tokens = c.tokens;
+    if (c.residual) {
+      if (c.in_place) put_residual(y);
+      Buffer& from = c.in_place ? y : residual;
+      call.residual = from.row(0);
+      call.residual_stride = from.stride() / size_of(c.y_type);
+    }
+    return call;
+  }
+
+  // Leave NaN in the memory that kernels keep from call to call.
+  void spoil(const Isa& isa, const retrim::Linear& w) {
+    retrim::Call bad = call();
+    bad.x = wrong.row(0);
+    bad.x_stride = wrong.stride() / size_of(c.x_type);
+    retrim::linear_shared(isa, w, bad, 3);
+  }
+
+  // All bits of y, but one NaN for all: which of two it is, is the compiler's choice.
+  std::vector<uint8_t> outputs() {
+    std::vector<uint8_t> all;
+    const int64_t size = size_of(c.y_type);
+    for (int64_t m = 0; m < c.tokens; m++)
+      for (int64_t i = 0; i < c.outputs; i++) {
+        const uint8_t* at = y.row(m) + i * size;
+        if (is_nan(at, c.y_type))
+          all.insert(all.end(), size_t(size), 0xff);
+        else
+          all.insert(all.end(), at, at + size);
+      }
+    return all;
+  }
+
+  // What is wrong with y, or nothing.
+  std::string fault(const std::vector<Expected>& wanted) {
+    if (!y.intact()) return "writes outside y";
+    const int64_t size = size_of(c.y_type);
+    for (int64_t m = 0; m < c.tokens; m++)
+      for (int64_t i = 0; i < c.outputs; i++) {
+        const Expected& e = wanted[size_t(m * c.outputs + i)];
+        const uint8_t* at = y.row(m) + i * size;
+        bool good = e.written;
+        if (e.written) {
+          good = agrees(e, at, c.y_type, layer.view.output_scale);
+        } else if (!c.in_place) {
+          good = std::all_of(at, at + size, [](uint8_t byte) { return byte == kUnwritten; });
+        } else {
+          good = true;
+        }
+        if (!good)
+          return "token " + std::to_string(m) + " output " + std::to_string(i) + " should be " +
+                 (e.written ? std::to_string(e.value) : "left alone");
+      }
+    return "";
+  }
 };
 
-Expected oracle(const Layer& layer, const std::vector<float>& x, int64_t x_stride, int64_t y_stride,
-                int64_t tokens) {
-  Expected expected;
-  expected.y.assign(size_t(tokens * y_stride), double(kGuard));
-  double largest = 0, terms = 0;
-  const retrim::Linear& w = layer.view;
-  for (int64_t t = 0; t < tokens; t++)
-    for (int64_t r = 0; r < w.packed_rows; r++) {
-      const int64_t out = w.rows ? w.rows[r] : r;
-      if (out < 0 || out >= w.outputs) continue;
-      double sum = layer.bias[size_t(r)], size = std::fabs(sum);
-      for (int64_t c = 0; c < w.inputs; c++) {
-        const double weight = layer.dense[size_t(r * w.inputs + c)];
-        if (weight == 0) continue;
-        const double product = weight * double(x[size_t(t * x_stride + c)]);
-        sum += product, size += std::fabs(product);
+// All variants and numbers of threads of one instruction set; what is wrong, or nothing.
+std::string run(Bench& bench, const Isa& isa, bool spoiled) {
+  // tiles of AMX add products of bfloat16 in an order of their own
+  const bool alike = bench.c.tokens > 1 && (std::strncmp(isa.name, "amx", 3) != 0 || bench.c.precision != Precision::bf16);
+  std::vector<uint8_t> first;
+  for (int variant = 0; variant < kVariants; variant++) {
+    retrim::Linear view = bench.layer.view;
+    view.variant = Variant(variant);
+    const retrim::Prepared prepared(view);
+    const std::string where = "variant " + std::to_string(variant) + ": ";
+    if (spoiled) bench.spoil(isa, prepared.layer());
+    std::vector<uint8_t> alone;
+    for (int shares = 1; shares <= 3; shares++) {
+      retrim::linear_shared(isa, prepared.layer(), bench.call(), shares);
+      const std::string fault = bench.fault(bench.expected);
+      if (!fault.empty()) return where + std::to_string(shares) + " threads: " + fault;
+      if (shares == 1) alone = bench.outputs();
+      if (alone != bench.outputs()) return where + std::to_string(shares) + " threads: other bits than one";
+    }
+    retrim::linear(isa, prepared.layer(), bench.call(), 2);
+    const std::string fault = bench.fault(bench.with_idle);
+    if (!fault.empty()) return where + fault;
+    if (variant == 0) first = alone;
+    if (alike && first != alone) return where + "other bits than variant 0";
+  }
+  return "";
+}
+
+std::string named(const Case& c) {
+  char text[400];
+  std::snprintf(text, sizeof text,
+                "precision %d group %d height %d outputs %d inputs %d tokens %d density %.2f rows %d whole %d "
+                "extreme %d broken %d residual %d in place %d fixed %d activation %d x %d%+d+%d*%d y %d+%d+%d",
+                int(c.precision), int(c.group), int(c.height), int(c.outputs), int(c.inputs), int(c.tokens),
+                c.density, c.row_list, c.whole, c.extreme, c.broken, c.residual, c.in_place, c.fixed_scale,
+                int(c.activation), int(c.x_type), int(c.x_gap), int(c.x_offset), c.x_order, int(c.y_type),
+                int(c.y_gap), int(c.y_offset));
+  return text;
+}
+
+Case random_case(Random& random) {
+  Case c{};
+  c.precision = Precision(random.below(3));
+  c.group = int64_t(1) << random.below(3);
+  c.height = 32 * (1 + random.below(3));
+  const bool large = random.one_in(7);
+  c.outputs = 1 + random.below(large ? 300 : 100);
+  c.inputs = random.one_in(3) ? 64 * (1 + random.below(large ? 6 : 3))
+                              : c.group * (1 + random.below(large ? 300 : 150) / c.group);
+  c.tokens = random.one_in(3) ? kTileEdges[random.below(18)] : random.below(large ? 60 : 27);
+  const double densities[] = {0.05, 0.33, 0.7, 1.0};
+  c.density = densities[random.below(4)];
+  c.row_list = random.one_in(2);
+  c.whole = random.one_in(2);
+  c.broken = random.one_in(6);
+  c.activation = Activation(random.below(c.whole ? 2 : 4));
+  if (c.precision == Precision::fp32) {
+    c.x_type = c.y_type = Type::f32;
+  } else {
+    const int64_t types = c.precision == Precision::int8 ? 3 : 2;
+    c.x_type = Type(random.below(types)), c.y_type = Type(random.below(types));
+  }
+  c.fixed_scale = c.whole || c.x_type == Type::u8 || random.one_in(2);
+  c.residual = c.y_type != Type::u8 && random.one_in(3);
+  c.in_place = c.residual && random.one_in(2);
+  c.x_gap = random.one_in(2) ? 0 : random.below(5);
+  c.x_offset = random.one_in(2) ? 0 : random.below(5);
+  c.y_gap = random.one_in(2) ? 0 : random.below(5);
+  c.y_offset = random.one_in(2) ? 0 : random.below(5);
+  c.x_order = random.one_in(8) ? int(random.below(2)) - 1 : 1;
+  return c;
+}
+
+// Every precision and group with every number of tokens around the edges of tiles.
+void add_sweep(std::vector<Case>& cases, Random& random) {
+  for (int precision = 0; precision < 3; precision++)
+    for (int64_t group = 1; group <= 4; group *= 2)
+      for (const int64_t tokens : kTileEdges) {
+        Case c = random_case(random);
+        while (int(c.precision) != precision) c = random_case(random);
+        c.group = group;
+        c.inputs = (c.inputs + group - 1) / group * group;
+        c.tokens = tokens;
+        if (tokens > 200) c.outputs = std::min<int64_t>(c.outputs, 65);
+        cases.push_back(c);
       }
-      const double y = activate(sum, w.activation);
-      expected.y[size_t(t * y_stride + out)] = y;
-      largest = std::max(largest, std::fabs(y)), terms = std::max(terms, size);
+}
+
+Case plain(Precision precision, int64_t group, int64_t outputs, int64_t inputs, int64_t tokens) {
+  Case c{};
+  c.precision = precision, c.group = group, c.height = 32, c.outputs = outputs, c.inputs = inputs;
+  c.tokens = tokens, c.density = 0.5, c.whole = true, c.fixed_scale = true, c.x_order = 1;
+  return c;
+}
+
+std::vector<int64_t> range(int64_t from, int64_t to) {
+  std::vector<int64_t> all;
+  for (int64_t k = from; k < to; k++) all.push_back(k);
+  return all;
+}
+
+void add_edges(std::vector<Case>& cases) {
+  for (int precision = 0; precision < 3; precision++) {
+    const auto p = Precision(precision);
+    for (const int64_t tokens : {0, 1, 2, 17}) {
+      cases.push_back(plain(p, 1, 1, 1, tokens));
+      for (const int64_t inputs : {63, 64, 65, 128}) {
+        cases.push_back(plain(p, 1, 33, inputs, tokens));
+        cases.back().density = 1;
+        // the last column alone: nothing to read behind it
+        cases.push_back(plain(p, 1, 32, inputs, tokens));
+        cases.back().keep = {inputs - 1};
+        cases.push_back(plain(p, 1, 32, inputs, tokens));
+        cases.back().density = 0;
+      }
+      // one column and a whole last vector of them: half of the last lane is nobody's
+      cases.push_back(plain(p, 1, 32, 64, tokens));
+      cases.back().keep = range(32, 64);
+      cases.back().keep.insert(cases.back().keep.begin(), 3);
+      cases.push_back(plain(p, 1, 32, 128, tokens));
+      cases.back().keep = range(64, 128);
+      cases.back().keep.insert(cases.back().keep.begin(), 3);
+      for (const int64_t lanes : {15, 16, 17, 31, 32, 33}) {  // around tiles of lanes
+        cases.push_back(plain(p, 1, 96, 192, tokens));
+        cases.back().height = 96;
+        cases.back().keep = range(1, 1 + lanes * retrim::width_of(p));
+      }
+      // no row is stored, or every second
+      cases.push_back(plain(p, 1, 40, 70, tokens));
+      cases.back().row_list = true;
+      // all weights of a model with one list of columns
+      cases.push_back(plain(p, 4, 1100, 64, tokens));
+      cases.back().height = 1120;
     }
-  // where a small layer's sums cancel, no float32 sum is nearer than a few roundings of its terms
-  expected.tolerance = std::max(1e-5 * largest, std::ldexp(terms, -22));
-  return expected;
-}
-
-// Error over tolerance, or infinity where a guard was overwritten.
-double worst_of(const Expected& expected, const std::vector<float>& y) {
-  double worst = 0;
-  for (size_t i = 0; i < y.size(); i++) {
-    const double error = std::fabs(double(y[i]) - expected.y[i]);
-    if (expected.y[i] == double(kGuard) ? error != 0 : !(error <= expected.tolerance)) return INFINITY;
-    if (error > 0) worst = std::max(worst, error / expected.tolerance);
   }
-  return worst;
+  for (const Type x : {Type::f32, Type::bf16, Type::u8})
+    for (const bool whole : {true, false})
+      for (const int64_t tokens : {1, 2, 33}) {
+        cases.push_back(plain(Precision::int8, 4, 64, 512, tokens));
+        cases.back().extreme = true, cases.back().whole = whole;
+        cases.back().x_type = x, cases.back().fixed_scale = x == Type::u8 || whole;
+        cases.back().density = 1;
+      }
+  for (const Type x : {Type::f32, Type::u8})
+    for (const int64_t tokens : {1, 3}) {  // the longest sums that 32 bits hold
+      cases.push_back(plain(Precision::int8, 1, 32, 132104, tokens));
+      cases.back().extreme = true, cases.back().x_type = x;
+      cases.back().keep = range(0, 132104);
+    }
 }
 
-double run_case(const retrim::Isa& isa, int64_t outputs, int64_t inputs, int64_t tokens) {
-  const Layer layer = random_layer(outputs, inputs);
-  const int64_t x_stride = inputs + below(4), y_stride = outputs + below(4);
-  // NaN between the rows of x: whoever reads there shows it
-  std::vector<float> x(size_t(tokens * x_stride + 1), NAN);
-  for (int64_t t = 0; t < tokens; t++)
-    for (int64_t c = 0; c < inputs; c++) x[size_t(t * x_stride + c)] = normal();
-  const Expected expected = oracle(layer, x, x_stride, y_stride, tokens);
-  std::vector<float> first;
-  double worst = 0;
-  for (int shares : {1, 2, 3, 5, 16}) {
-    std::vector<float> y(size_t(tokens * y_stride), kGuard);
-    retrim::linear_shared(isa, layer.view, x.data(), x_stride, y.data(), y_stride, tokens, shares);
-    worst = std::max(worst, worst_of(expected, y));
-    if (shares == 1) first = y;
-    if (!y.empty() && std::memcmp(first.data(), y.data(), y.size() * sizeof(float)) != 0) {
-      std::printf("%s: %d shares give other bits than one\n", isa.name, shares);
-      return INFINITY;
+// One line per instruction set that agrees, or the first fault of each.
+bool check(const std::vector<Case>& cases, const std::vector<Isa>& all, uint64_t seed) {
+  std::vector<int> bad(all.size());
+  for (size_t i = 0; i < cases.size(); i++) {
+    Random random;
+    random.bits.seed(seed + i);
+    Bench bench(cases[i], random);
+    const bool spoiled = cases[i].tokens > 0 && (!cases[i].keep.empty() || random.one_in(2));
+    for (size_t k = 0; k < all.size(); k++) {
+      const std::string fault = run(bench, all[k], spoiled);
+      if (fault.empty()) continue;
+      if (bad[k]++ < 10)
+        std::printf("%s: case %d (%s): %s\n", all[k].name, int(i), named(cases[i]).c_str(), fault.c_str());
+    }
+    if (!bench.x.intact() || !bench.layer.values->intact()) {
+      std::printf("case %d: x or the weights were written to\n", int(i));
+      return false;
     }
   }
-  if (!(worst <= 1))
-    std::printf("%s: outputs %lld inputs %lld tokens %lld height %lld rows %d activation %d: wrong\n",
-                isa.name, (long long)outputs, (long long)inputs, (long long)tokens,
-                (long long)layer.view.height, layer.view.rows != nullptr, int(layer.view.activation));
-  return worst;
-}
-
-bool check(const retrim::Isa& isa, int cases, uint64_t seed) {
-  random_bits.seed(seed);
-  double worst = 0;
-  int bad = 0;
-  for (int i = 0; i < cases; i++) {
-    // every seventh case is large enough for groups of panels
-    const bool large = i % 7 == 0;
-    const int64_t outputs = 1 + below(large ? 300 : 100), inputs = 1 + below(large ? 300 : 70);
-    const int64_t tokens = large ? 20 + below(40) : below(27);
-    const double found = run_case(isa, outputs, inputs, tokens);
-    if (!(found <= 1)) bad++;
-    else worst = std::max(worst, found);
-  }
-  std::printf("%s: %d cases, %d wrong, largest error %.3f of the tolerance\n", isa.name, cases, bad, worst);
-  return bad == 0;
+  for (size_t k = 0; k < all.size(); k++)
+    std::printf("%s: %d cases, %d wrong\n", all[k].name, int(cases.size()), bad[k]);
+  return std::all_of(bad.begin(), bad.end(), [](int count) { return count == 0; });
 }
 
 bool always() { return true; }
@@ -191,19 +318,29 @@ bool always() { return true; }
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int cases = argc > 1 ? std::atoi(argv[1]) : 200;
+  const int count = argc > 1 ? std::atoi(argv[1]) : 300;
   const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
-  int count = 0;
-  const retrim::Isa* all = retrim::isas(&count);
-  std::vector<retrim::Isa> here;
-  for (int i = 0; i < count; i++)
-    if (all[i].available()) here.push_back(all[i]);
+  int known = 0;
+  const Isa* list = retrim::isas(&known);
+  std::vector<Isa> all(list, list + known);
 #ifdef ALSO
-  here.push_back({"also", always, retrim::ALSO});
+  all.push_back({TEXT_OF(ALSO), always, retrim::NAMED(fp32_, ALSO), retrim::NAMED(bf16_, ALSO),
+                 retrim::NAMED(int8_, ALSO)});
 #else
   (void)always;
 #endif
-  bool good = true;
-  for (const retrim::Isa& isa : here) good = check(isa, cases, seed) && good;
-  return good ? 0 : 1;
+  std::vector<Isa> here;
+  for (const Isa& isa : all) {
+    if (!isa.available())
+      std::printf("%s: skipped, this processor does not have it\n", isa.name);
+    else if (argc <= 3 || std::strcmp(argv[3], isa.name) == 0)
+      here.push_back(isa);
+  }
+  std::vector<Case> cases;
+  Random random;
+  random.bits.seed(seed);
+  add_edges(cases);
+  add_sweep(cases, random);
+  for (int i = 0; i < count; i++) cases.push_back(random_case(random));
+  return check(cases, here, seed) ? 0 : 1;
 }
