@@ -44,7 +44,7 @@ def test_memory_is_freed_with_the_last_pack(monkeypatch: pytest.MonkeyPatch) -> 
     arenas: list[weakref.ref[mmap.mmap]] = []
 
     class Memory(mmap.mmap):
-        def __init__(self, *_: int) -> None:
+        def __init__(self, *_: int, **__: int) -> None:
             arenas.append(weakref.ref(self))
 
     monkeypatch.setattr(mmap, "mmap", Memory)
