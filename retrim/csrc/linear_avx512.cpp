@@ -2,7 +2,7 @@
 #define LANES 16
 #define TILE 12
 #define DIRECT 8
-#define NARROW 12
+#define NARROW 8
 #define FP32 fp32_avx512
 #define BF16 bf16_avx512
 #define INT8 int8_avx512
