@@ -15,6 +15,10 @@
 #include <cstring>
 #include <limits>
 #include <new>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 #include <type_traits>
 
 #include <immintrin.h>
