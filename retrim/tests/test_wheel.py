@@ -115,7 +115,7 @@ def test_the_sdist_holds_what_a_build_needs_and_no_more(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"CMakeLists.txt", "pyproject.toml", "csrc/linear_kernel.inc", "src/retrim/cli.py"} <= names
+    assert {"CMakeLists.txt", "pyproject.toml", "csrc/kernels.inc", "src/retrim/cli.py"} <= names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "build", "experiments"))]
 
 
