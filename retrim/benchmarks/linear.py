@@ -21,6 +21,7 @@ import gc
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ import chains
 import dense
 import numpy as np
 import table
+import targets
 import verification
 from packed import ACTIVATIONS, PackedChain
 
@@ -118,8 +120,18 @@ def bench_shape(shape: str, options: argparse.Namespace) -> list[dict[str, Any]]
     for tokens in options.tokens:
         chain = chains.chain(layers, options.precision, tokens, options.threads)
         rows += bench(shape, chain, packs, options)
+        print(progress(rows, shape, tokens), file=sys.stderr, flush=True)
         gc.collect()
     return rows
+
+
+def progress(rows: Sequence[targets.Row], shape: str, tokens: int) -> str:
+    """What was just measured, in one line."""
+    here = [row for row in rows if row["tokens"] == tokens]
+    fastest = targets.best(here[0])
+    rival = f"{fastest[0]} {fastest[1]:.1f} µs" if fastest else "no rival"
+    ours = ", ".join(f"{row['ours_us']:.1f}" for row in here)
+    return f"{shape}, {tokens} tokens, {here[0]['rounds']} rounds: {rival}; ours {ours}"
 
 
 def bench(
