@@ -39,6 +39,7 @@ float to_bf16(float f) {
 float weight_of(const Case& c, Random& random) {
   if (c.precision == Precision::int8) {
     if (c.extreme) return c.whole ? 127.0f : random.one_in(2) ? 127.0f : -127.0f;
+    if (c.ties) return float(random.below(5) - 2);
     return float(c.whole ? random.below(17) - 8 : random.below(255) - 127);
   }
   const float w = c.whole ? float(random.below(17) - 8) : random.normal();
@@ -75,8 +76,9 @@ double activate(double v, Activation activation) {
 }
 
 float element(const Case& c, Random& random) {
-  if (c.extreme) return c.x_type == Type::u8 ? (c.whole ? -128.0f : random.one_in(2) ? 127.0f : -128.0f) : (c.whole ? 127.0f : random.one_in(2) ? 1e30f : -1e30f);
-  if (c.whole) return float(random.below(17) - 8);
+  if (c.extreme && c.x_type == Type::u8) return c.whole || random.one_in(2) ? -128.0f : 127.0f;
+  if (c.extreme) return c.whole ? 127.0f : random.one_in(2) ? 1e30f : -1e30f;
+  if (c.whole || c.ties) return float(random.below(17) - 8);
   if (c.x_type == Type::u8) return float(random.below(256) - 128);
   return random.normal();
 }
@@ -133,9 +135,9 @@ Layer::Layer(const Case& c, Random& random) : starts(1, 0), weight_starts(1, 0) 
   columns.shrink_to_fit();
   if (c.row_list) rows = row_list(c.outputs, packed_rows, random);
   for (int64_t r = 0; r < packed_rows; r++) {
-    bias.push_back(c.extreme || random.one_in(4) ? 0.0f : c.whole ? float(random.below(33) - 16) : random.normal());
+    bias.push_back(c.extreme || c.ties || random.one_in(4) ? 0.0f : c.whole ? float(random.below(33) - 16) : random.normal());
     if (c.precision == Precision::int8)
-      scales.push_back(c.whole ? 1.0f : 0.001f * float(1 + random.below(20)));
+      scales.push_back(c.whole ? 1.0f : c.ties ? 0.007f : 0.001f * float(1 + random.below(20)));
   }
   std::vector<bool> computed(size_t(c.outputs), !c.row_list);
   for (const int32_t out : rows)
@@ -163,7 +165,7 @@ Layer::Layer(const Case& c, Random& random) : starts(1, 0), weight_starts(1, 0) 
   view.packed_rows = packed_rows;
   view.activation = c.activation;
   view.input_scale = c.precision != Precision::int8 || !c.fixed_scale ? 0 : c.whole ? 1.0f : 0.02f;
-  view.output_scale = c.precision != Precision::int8 || c.y_type != Type::u8 ? 0 : c.whole ? 64.0f : 0.05f;
+  view.output_scale = c.precision != Precision::int8 || c.y_type != Type::u8 ? 0 : c.whole ? 64.0f : c.ties ? 0.00028f : 0.05f;
 }
 
 Tokens::Tokens(const Case& c, const Layer& layer, Random& random) {

@@ -16,6 +16,7 @@ struct Case {
   bool row_list;       // packed rows go to outputs by a list, some to none
   bool whole;          // small whole numbers: every sum is exact, so results are compared to the bit
   bool extreme;        // int8: weights and activations at the ends of their ranges
+  bool ties;           // int8: every second result lies between two bytes, where its last bit decides
   bool broken;         // some tokens hold NaN or infinity
   bool residual;
   bool in_place;       // the residual is y

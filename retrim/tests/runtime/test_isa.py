@@ -69,4 +69,4 @@ def test_the_core_itself_refuses_what_would_crash() -> None:
     x, y = np.zeros((1, 4), np.float32), np.zeros((1, 32), np.float32)
     for number in (-1, len(_core.isas())):
         with pytest.raises(ValueError, match=r"^the instruction set must be one that this processor has$"):
-            matrix._core.apply(x, y, number, 1)
+            matrix._core.apply(x, y, None, number, 1)
