@@ -20,7 +20,7 @@ enum class Variant : int {
   packed = 2,      // lanes by index, out of tiles of 16 tokens, transposed once
   gathered = 3,    // columns out of transposed tiles, joined to lanes anew for each block
   compressed = 4,  // the natural rows of x cut down to each block's columns: for few tokens
-};
+};  // On AMX `packed`, `gathered` and, but for one token, `automatic` are tiles; the others are vectors there, too.
 
 // Columns of a lane.
 constexpr int width_of(Precision p) { return p == Precision::fp32 ? 1 : p == Precision::bf16 ? 2 : 4; }
