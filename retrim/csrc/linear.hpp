@@ -13,14 +13,15 @@ enum class Precision : int { fp32 = 0, bf16 = 1, int8 = 2 };  // of the weights
 enum class Type : int { f32 = 0, bf16 = 1, u8 = 2 };          // of activations; u8 is an int8 plus 128
 
 // How a kernel reads x.  A column is what the weight's column meets; a lane is 32 bits of columns
-// (1 float, 2 bf16, 4 int8) that one row of a panel multiplies at once.
+// (1 float, 2 bf16, 4 int8) that one row of a panel multiplies at once.  On AMX `packed`, `gathered` and, but for
+// one token, `automatic` are tiles; the others are vectors there, too.
 enum class Variant : int {
   automatic = 0,
   direct = 1,      // lanes by index, out of the natural rows of x
   packed = 2,      // lanes by index, out of tiles of 16 tokens, transposed once
   gathered = 3,    // columns out of transposed tiles, joined to lanes anew for each block
   compressed = 4,  // the natural rows of x cut down to each block's columns: for few tokens
-};  // On AMX `packed`, `gathered` and, but for one token, `automatic` are tiles; the others are vectors there, too.
+};
 
 // Columns of a lane.
 constexpr int width_of(Precision p) { return p == Precision::fp32 ? 1 : p == Precision::bf16 ? 2 : 4; }
