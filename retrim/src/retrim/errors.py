@@ -44,6 +44,10 @@ class CorpusError(RetrimError):
     """Training text is missing, empty or no text."""
 
 
+class DataError(RetrimError):
+    """A data set's file is missing, damaged, or says something it must not say."""
+
+
 class RuntimeUnavailableError(RetrimError):
     """The processor lacks what was asked for by name."""
 

@@ -1,0 +1,52 @@
+"""What the zoo's networks have in common: a network, what it learns from, and how it is scored.
+
+Experiments and the training loop (`retrim.zoo.fit`) know a network by this
+alone, so that a pruner is compared in the same way on classifiers, detectors
+and lanes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+
+class Task(ABC):
+    """A network and its data.
+
+    A batch is whatever `batches` gives and `loss` takes.  Everything is a pure
+    function of its arguments: the same seed and epoch give the same batches,
+    augmented in the same way.
+    """
+
+    metric: ClassVar[str]
+    """The entry of `score` that methods are compared by, in percent; more is better."""
+
+    @abstractmethod
+    def build(self, seed: int) -> nn.Module:
+        """The dense network with the weights it starts from: those on file, or random ones of `seed`."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Batches in an epoch."""
+
+    @abstractmethod
+    def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
+        """Training batches `start`, `start` + 1, … of one epoch, shuffled and augmented."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
+        """Mean loss over a batch, a scalar; the caller chooses the model's mode."""
+
+    @abstractmethod
+    def probe(self) -> Sequence[Any]:
+        """At most 512 training samples as batches, always the same, not augmented."""
+
+    @abstractmethod
+    def score(self, model: nn.Module) -> dict[str, float]:
+        """Metrics of the network on the data held out; in evaluation mode, which is undone."""
