@@ -71,6 +71,7 @@ def score_seed(recipe: dict[str, Any], seed: int, folder: Path, only_trained: bo
         console.print(rows[-1], highlight=False)
 
     record({"method": "dense, before branching"}, run.dense)
+    random_run.dense = run.dense  # the same dense model, not one more
     dense = run.continued(stage)
     record({"method": "dense"}, dense)
     shot_part = branch(ONE_SHOT, DENSITY, stage, 0, recipe["rows"], distil)
@@ -104,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/masks"))
     parser.add_argument("--json", type=Path, default=HERE / "results" / "masks.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, help="threads of training (all cores)")
     parser.add_argument("--only-trained", action="store_true")
     options = parser.parse_args()

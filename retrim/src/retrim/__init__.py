@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from retrim.artifact import load as load
     from retrim.artifact import save as save
     from retrim.errors import RetrimError as RetrimError
+    from retrim.prune import ADMM as ADMM
+    from retrim.prune import SLR as SLR
     from retrim.prune import CubicSchedule as CubicSchedule
     from retrim.prune import Magnitude as Magnitude
     from retrim.prune import Plan as Plan
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from retrim.torch import pack_ as pack_
 
 _HOME = {
+    "ADMM": "retrim.prune",
     "Artifact": "retrim.artifact",
     "BlockColumns": "retrim.structures",
     "BlockRows": "retrim.structures",
@@ -47,6 +50,7 @@ _HOME = {
     "RetrimError": "retrim.errors",
     "ReweightedGroupLasso": "retrim.prune",
     "Rule": "retrim.prune",
+    "SLR": "retrim.prune",
     "Within": "retrim.structures",
     "load": "retrim.artifact",
     "pack": "retrim.torch",
@@ -55,6 +59,8 @@ _HOME = {
 }
 
 __all__ = [
+    "ADMM",
+    "SLR",
     "Artifact",
     "BlockColumns",
     "BlockRows",

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from retrim.errors import CheckpointError, ConfigError, WeightError
-from retrim.prune import CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
+from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Probe, Pruner, ReweightedGroupLasso, Rule
 from retrim.structures import BlockColumns, BlockRows, Channels, Elements, Filters, Structure, Within
 
 
@@ -58,6 +58,16 @@ def loss_of(model: nn.Module, step: int) -> torch.Tensor:
     return functional.cross_entropy(model(images), classes)
 
 
+def probe_of(model: nn.Module) -> Probe:
+    """Loss on a batch that is no training batch, always the same."""
+
+    @torch.no_grad()
+    def probe() -> float:
+        return float(loss_of(model, 1000))
+
+    return probe
+
+
 def train(model: nn.Module, pruner: Pruner, optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
     """The training loop of the pruners' interface, steps first ... last - 1."""
     for step in range(first, last):
@@ -65,7 +75,7 @@ def train(model: nn.Module, pruner: Pruner, optimizer: torch.optim.Optimizer, fi
         loss_of(model, step).backward()
         pruner.add_gradient_()
         optimizer.step()
-        pruner.step()
+        pruner.step(probe_of(model))
 
 
 def whole(structure: Structure) -> Plan:
@@ -92,7 +102,12 @@ PRUNERS: dict[str, Callable[[], Pruner]] = {
     "lasso given": lambda: ReweightedGroupLasso(strength=0.01, refresh_every=3),
     "lasso matched": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3),
     "lasso selective": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3, selective=True),
+    "admm": lambda: ADMM(rho=0.05, every=2),
+    "slr": lambda: SLR(rho=0.05, every=2),
+    "slr restoring": lambda: SLR(rho=0.05, every=2, rejected="restore"),
 }
+
+PENALTIES = (ReweightedGroupLasso, ADMM, SLR)
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
@@ -261,7 +276,7 @@ def test_the_gradient_added_is_that_of_the_penalty(make: Callable[[], Pruner], s
             with torch.no_grad():
                 target.parameter.add_(direction, alpha=-step)
         slope = (penalties[0] - penalties[1]) / 2e-6
-        if isinstance(pruner, ReweightedGroupLasso):
+        if isinstance(pruner, PENALTIES):
             assert slope != 0
             assert float((added * direction).sum()) == pytest.approx(slope, rel=1e-5)
         elif target.name not in pruner.supports:
@@ -293,7 +308,7 @@ def test_the_penalty_is_a_number_and_ends_with_harden(
     model, pruner = prepared(make, structure)
     loss_of(model, 0).backward()
     pruner.add_gradient_()
-    assert pruner.penalty() > 0 if isinstance(pruner, ReweightedGroupLasso) else pruner.penalty() == 0
+    assert pruner.penalty() > 0 if isinstance(pruner, PENALTIES) else pruner.penalty() == 0
     pruner.harden()
     assert pruner.penalty() == 0
     assert isinstance(pruner.penalty(), float)

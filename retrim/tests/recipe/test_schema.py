@@ -101,10 +101,7 @@ WRONG = [
     ),
     (
         {"prune__pruner": {"type": "Magnitude", "fractio": 1}},
-        (
-            "prune.pruner must have no key 'fractio': its keys are epsilon, fraction, refresh_every, schedule, "
-            "selective, strength, type"
-        ),
+        "prune.pruner must have no key 'fractio': its keys are schedule, type",
     ),
     ({"train": None}, "train must be given"),
     ({"train__steps": 0}, "train.steps must be greater than or equal to 1, not 0"),
@@ -144,7 +141,7 @@ WRONG = [
     ),
     (
         {"prune__pruner": {"type": "Lasso"}},
-        "prune.pruner.type must be one of Magnitude, ReweightedGroupLasso, not 'Lasso'",
+        "prune.pruner.type must be one of ADMM, Magnitude, ReweightedGroupLasso, SLR, not 'Lasso'",
     ),
     ({"prune__harden_at": 11}, "prune: harden_at must be at most the 10 steps, not 11"),
     ({"prune__plan": []}, "prune.plan must have at least 1 entry, not 0"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from retrim.prune.admm import ADMM
 from retrim.prune.group_lasso import ReweightedGroupLasso
+from retrim.prune.lagrangian import Update
 from retrim.prune.magnitude import CubicSchedule, Magnitude
 from retrim.prune.plan import Plan, Rule, Target
 from retrim.prune.pruner import Hardened, Probe, Pruner
+from retrim.prune.slr import SLR
 
 __all__ = [
+    "ADMM",
+    "SLR",
     "CubicSchedule",
     "Hardened",
     "Magnitude",
@@ -17,4 +22,5 @@ __all__ = [
     "ReweightedGroupLasso",
     "Rule",
     "Target",
+    "Update",
 ]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from retrim.artifact import Artifact
-from retrim.prune import CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
+from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
 from retrim.recipe.schema import CorpusPart, MagnitudePart, ModelPart, PrunePart, Recipe, TrainPart
 from retrim.torch import Distillation, pack
 from retrim.zoo.corpus import Corpus, read_corpus
@@ -218,7 +218,11 @@ def make_pruner(stage: PrunePart) -> Pruner:
     part = stage.pruner
     if isinstance(part, MagnitudePart):
         return Magnitude(None if part.schedule is None else CubicSchedule(**part.schedule.model_dump()))
-    return ReweightedGroupLasso(**part.model_dump(exclude={"type"}))
+    make: Callable[..., Pruner] = PRUNERS[part.type]
+    return make(**part.model_dump(exclude={"type"}))
+
+
+PRUNERS = {"ADMM": ADMM, "ReweightedGroupLasso": ReweightedGroupLasso, "SLR": SLR}
 
 
 def use_all_cores() -> None:

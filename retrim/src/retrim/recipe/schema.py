@@ -97,7 +97,33 @@ class GroupLassoPart(_Part):
     selective: bool = False
 
 
-PrunerPart = Annotated[MagnitudePart | GroupLassoPart, Field(discriminator="type")]
+class ADMMPart(_Part):
+    """`retrim.prune.ADMM`."""
+
+    type: Literal["ADMM"]
+    rho: float = Field(default=1e-2, gt=0, allow_inf_nan=False)
+    every: int = Field(default=100, ge=1)
+
+
+class SLRPart(_Part):
+    """`retrim.prune.SLR`."""
+
+    type: Literal["SLR"]
+    rho: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    every: int = Field(default=100, ge=1)
+    step_size: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+    M: float = Field(default=300.0, gt=1, allow_inf_nan=False)
+    r: float = Field(default=0.1, gt=0, lt=1)
+    rejected: Literal["continue", "restore"] = "continue"
+
+
+PRUNERS: dict[str, type[_Part]] = {
+    "ADMM": ADMMPart,
+    "Magnitude": MagnitudePart,
+    "ReweightedGroupLasso": GroupLassoPart,
+    "SLR": SLRPart,
+}
+PrunerPart = Annotated[ADMMPart | MagnitudePart | GroupLassoPart | SLRPart, Field(discriminator="type")]
 
 
 class DistilPart(_Part):
@@ -186,19 +212,19 @@ def parse(table: dict[str, Any], name: str) -> Recipe:
 def _sentence(error: ValidationError) -> str:
     """The first complaint, in our words."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in ("Magnitude", "ReweightedGroupLasso"))
+    where = ".".join(str(part) for part in first["loc"] if part not in PRUNERS)
     value, context = first["input"], first.get("ctx", {})
     match first["type"]:
         case "extra_forbidden":
             parent, _, key = where.rpartition(".")
-            known = _known(parent)
+            known = _known(first["loc"][:-1], parent)
             return f"{parent or 'a recipe'} must have no key {key!r}: its keys are {', '.join(known)}"
         case "missing":
             return f"{where} must be given"
         case "value_error":
             return f"{where}: {context['error']}"
         case "union_tag_invalid" | "union_tag_not_found":
-            return f"{where}.type must be one of Magnitude, ReweightedGroupLasso, not {_tag(value)!r}"
+            return f"{where}.type must be one of {', '.join(PRUNERS)}, not {_tag(value)!r}"
         case "literal_error":
             return f"{where} must be {context['expected']}, not {value!r}"
         case "too_short":
@@ -232,10 +258,9 @@ _PARTS: dict[str, type[_Part]] = {
 }
 
 
-def _known(parent: str) -> list[str]:
-    if parent == "prune.pruner":
-        found = GroupLassoPart.model_fields | MagnitudePart.model_fields
-        return sorted(found)
+def _known(place: tuple[int | str, ...], parent: str) -> list[str]:
+    if place and place[-1] in PRUNERS:
+        return sorted(PRUNERS[str(place[-1])].model_fields)
     if parent.startswith("prune.plan."):
         return sorted(RulePart.model_fields)
     part = _PARTS.get(parent)

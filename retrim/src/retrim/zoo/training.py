@@ -128,6 +128,7 @@ class History:
 OnStep = Callable[[int, float], None]
 POINT_EVERY = 10
 SAVE_EVERY_SECONDS = 20.0
+PROBE_BATCHES = 8
 
 
 def train(
@@ -213,6 +214,7 @@ class _Run:
     ) -> None:
         self.model, self.schedule, self.pruning, self.teacher = model, schedule, pruning, teacher
         self.batches = Batches(ids, schedule.batch, schedule.context, seed)
+        self.probed = Batches(ids, min(schedule.batch, 64), schedule.context, seed + 2**32)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=schedule.rate, betas=(0.9, 0.95), weight_decay=schedule.decay, fused=True
         )
@@ -277,9 +279,17 @@ class _Run:
             self.pruning.pruner.add_gradient_()
         self.optimizer.step()
         if self.pruning is not None:
-            self.pruning.pruner.step()
+            self.pruning.pruner.step(self.probe)
         self.harden_if_due(step + 1)
         return value
+
+    @torch.no_grad()
+    def probe(self) -> float:
+        """Mean loss over the same few training batches, whatever the step; for pruners that ask."""
+        self.model.eval()
+        losses = [float(self._loss(*self.probed(step))) for step in range(PROBE_BATCHES)]
+        self.model.train()
+        return sum(losses) / len(losses)
 
     def harden_if_due(self, done: int) -> None:
         if self.pruning is not None and done == self.pruning.harden_at:
