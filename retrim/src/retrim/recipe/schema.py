@@ -5,23 +5,18 @@ A recipe is read once, checked whole, and refused for any key it does not know.
 
 from __future__ import annotations
 
-import math
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from retrim.errors import ConfigError, RetrimError
+from retrim.errors import RetrimError
+from retrim.recipe.part import Part, checked, read_toml
 from retrim.structures import Density, Structure, from_dict
 from retrim.structures.densities import check_density
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class ModelPart(_Part):
+class ModelPart(Part):
     """Sizes of the language model (`retrim.zoo.lm.LMConfig`)."""
 
     vocabulary: int = Field(default=2048, ge=300, le=65536)
@@ -32,13 +27,13 @@ class ModelPart(_Part):
     expansion: int = Field(default=4, ge=1)
 
 
-class CorpusPart(_Part):
+class CorpusPart(Part):
     """Text to train on and to hold out; without a path, the standard library's sources."""
 
     path: Path | None = None
 
 
-class TrainPart(_Part):
+class TrainPart(Part):
     """How long and how fast to train (`retrim.zoo.training.Schedule`)."""
 
     steps: int = Field(ge=1)
@@ -51,7 +46,7 @@ class TrainPart(_Part):
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
-class RulePart(_Part):
+class RulePart(Part):
     """One rule of the plan (`retrim.prune.Rule`)."""
 
     weights: str = Field(min_length=1)
@@ -61,17 +56,17 @@ class RulePart(_Part):
     @field_validator("structure", mode="before")
     @classmethod
     def _read_structure(cls, value: Any) -> Any:
-        return value if isinstance(value, Structure) else _valued(from_dict, value)
+        return value if isinstance(value, Structure) else valued(from_dict, value)
 
     @field_validator("density", mode="before")
     @classmethod
     def _read_density(cls, value: Any) -> Any:
         if isinstance(value, list | tuple):
-            return tuple(_valued(check_density, part) for part in value)
-        return _valued(check_density, value)
+            return tuple(valued(check_density, part) for part in value)
+        return valued(check_density, value)
 
 
-class SchedulePart(_Part):
+class SchedulePart(Part):
     """Cubic gradual schedule (`retrim.prune.CubicSchedule`)."""
 
     begin: int = Field(default=0, ge=0)
@@ -79,14 +74,14 @@ class SchedulePart(_Part):
     every: int = Field(default=10, ge=1)
 
 
-class MagnitudePart(_Part):
+class MagnitudePart(Part):
     """`retrim.prune.Magnitude`."""
 
     type: Literal["Magnitude"]
     schedule: SchedulePart | None = None
 
 
-class GroupLassoPart(_Part):
+class GroupLassoPart(Part):
     """`retrim.prune.ReweightedGroupLasso`."""
 
     type: Literal["ReweightedGroupLasso"]
@@ -97,7 +92,7 @@ class GroupLassoPart(_Part):
     selective: bool = False
 
 
-class ADMMPart(_Part):
+class ADMMPart(Part):
     """`retrim.prune.ADMM`."""
 
     type: Literal["ADMM"]
@@ -105,7 +100,7 @@ class ADMMPart(_Part):
     every: int = Field(default=100, ge=1)
 
 
-class SLRPart(_Part):
+class SLRPart(Part):
     """`retrim.prune.SLR`."""
 
     type: Literal["SLR"]
@@ -117,16 +112,10 @@ class SLRPart(_Part):
     rejected: Literal["continue", "restore"] = "continue"
 
 
-PRUNERS: dict[str, type[_Part]] = {
-    "ADMM": ADMMPart,
-    "Magnitude": MagnitudePart,
-    "ReweightedGroupLasso": GroupLassoPart,
-    "SLR": SLRPart,
-}
 PrunerPart = Annotated[ADMMPart | MagnitudePart | GroupLassoPart | SLRPart, Field(discriminator="type")]
 
 
-class DistilPart(_Part):
+class DistilPart(Part):
     """Distillation from the dense teacher (`retrim.torch.Distillation`)."""
 
     logits: float = Field(default=0.5, ge=0, le=1)
@@ -144,7 +133,7 @@ class PrunePart(TrainPart):
     distil: DistilPart | None = None
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A model, what it is trained on, and how it is compressed.
 
     Parameters
@@ -173,7 +162,7 @@ class Recipe(_Part):
         return value
 
 
-def _valued(read: Any, value: Any) -> Any:
+def valued(read: Any, value: Any) -> Any:
     """Run `read`; its sentence becomes pydantic's."""
     try:
         return read(value)
@@ -190,78 +179,9 @@ def read(path: Path) -> Recipe:
         If the file is missing or no TOML, or says something it must not say:
         where, and what to write instead.
     """
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"recipe {str(path)!r} must be a file that can be read: {error.strerror or error}"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {str(path)!r} must be TOML: {error}") from None
-    return parse(table, str(path))
+    return parse(read_toml(path), str(path))
 
 
 def parse(table: dict[str, Any], name: str) -> Recipe:
     """Check a recipe that was read from TOML; `name` is for messages."""
-    try:
-        return Recipe.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(f"recipe {name!r}: {_sentence(error)}") from None
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first complaint, in our words."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in PRUNERS)
-    value, context = first["input"], first.get("ctx", {})
-    match first["type"]:
-        case "extra_forbidden":
-            parent, _, key = where.rpartition(".")
-            known = _known(first["loc"][:-1], parent)
-            return f"{parent or 'a recipe'} must have no key {key!r}: its keys are {', '.join(known)}"
-        case "missing":
-            return f"{where} must be given"
-        case "value_error":
-            return f"{where}: {context['error']}"
-        case "union_tag_invalid" | "union_tag_not_found":
-            return f"{where}.type must be one of {', '.join(PRUNERS)}, not {_tag(value)!r}"
-        case "literal_error":
-            return f"{where} must be {context['expected']}, not {value!r}"
-        case "too_short":
-            return f"{where} must have at least {context['min_length']} entry, not {context['actual_length']}"
-        case "finite_number":
-            return f"{where} must be a finite number, not {value}"
-        case _:
-            said = first["msg"].removeprefix("Input should be ")
-            shown = (
-                value if isinstance(value, str | int | float) and not _nan(value) else type(value).__name__
-            )
-            return f"{where} must be {said}, not {shown!r}"
-
-
-def _nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _tag(value: Any) -> Any:
-    return value.get("type") if isinstance(value, dict) else value
-
-
-_PARTS: dict[str, type[_Part]] = {
-    "": Recipe,
-    "model": ModelPart,
-    "corpus": CorpusPart,
-    "train": TrainPart,
-    "prune": PrunePart,
-    "prune.distil": DistilPart,
-    "prune.pruner.schedule": SchedulePart,
-}
-
-
-def _known(place: tuple[int | str, ...], parent: str) -> list[str]:
-    if place and place[-1] in PRUNERS:
-        return sorted(PRUNERS[str(place[-1])].model_fields)
-    if parent.startswith("prune.plan."):
-        return sorted(RulePart.model_fields)
-    part = _PARTS.get(parent)
-    return sorted(part.model_fields) if part is not None else []
+    return checked(Recipe, table, name)

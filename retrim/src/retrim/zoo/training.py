@@ -179,7 +179,7 @@ def train(
     last = schedule.steps if stop_at is None else min(stop_at, schedule.steps)
     saved = began = time.monotonic()
     before = run.history.seconds
-    with _stop_signals() as stopped:
+    with stop_signals() as stopped:
         while step < last:
             loss = run.step(step)
             step += 1
@@ -387,7 +387,7 @@ def _describe(pruning: Pruning) -> str:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """Turn Ctrl-C and SIGTERM into an event that the loop looks at between steps."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
