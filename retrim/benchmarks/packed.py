@@ -78,16 +78,26 @@ class PackedChain:
         """What is wrong with a timed output, or None.
 
         Every layer is held to the oracle on the very input it had, and the timed output, bit by
-        bit, to the last of these.
+        bit, to the last of these.  Of many tokens some are held to it: those of the first and last
+        tiles, and others at random (a token's output depends on no other token).
         """
         x = self.x
+        some = _some(len(x))
         for number, layer in enumerate(self.layers):
             y = layer(x, threads=self.threads)
-            error = _error(layer, y, _expected(layer, self.packs[number], self.biases[number], x))
+            error = _error(layer, y[some], _expected(layer, self.packs[number], self.biases[number], x[some]))
             if not error <= 1:
                 return f"layer {number} is {error:.1f} times as far from the oracle as rounding explains"
             x = y
         return None if np.array_equal(x, timed) else "the timed output is not that of the same layers"
+
+
+def _some(tokens: int) -> np.ndarray:
+    """All of a few tokens; of more the first and last 16, and 16 between."""
+    if tokens <= 48:
+        return np.arange(tokens)
+    between = np.random.default_rng(tokens).choice(np.arange(16, tokens - 16), 16, replace=False)
+    return np.sort(np.concatenate([np.arange(16), between, np.arange(tokens - 16, tokens)]))
 
 
 def _held(chain: Chain, activations: str | None) -> np.ndarray:
