@@ -38,7 +38,7 @@ import targets
 import verification
 from packed import ACTIVATIONS, PackedChain
 
-from retrim.cli import write_json
+from retrim.cli_console import write_json
 from retrim.errors import ProfileError
 from retrim.runtime import host, isa, profile_file, tuning
 

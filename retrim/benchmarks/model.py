@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from retrim.cli import write_json
+from retrim.cli_console import write_json
 from retrim.prune import Magnitude, Plan, Rule
 from retrim.runtime import threads as threads_
 from retrim.runtime.host import describe

@@ -19,7 +19,7 @@ import torch
 from lm import console, interval
 from rich.table import Table
 
-from retrim.cli import write_json
+from retrim.cli_console import write_json
 from retrim.demo import ROWS, WEIGHTS, Budget
 from retrim.recipe.run import Run, use_all_cores
 from retrim.recipe.schema import CorpusPart, MagnitudePart, ModelPart, PrunePart, RulePart, TrainPart

@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from retrim.cli import write_json
+from retrim.cli_console import write_json
 from retrim.demo import GROUP_LASSO, ONE_SHOT, branch
 from retrim.recipe.run import Run, use_all_cores
 from retrim.recipe.schema import CorpusPart, DistilPart, ModelPart, TrainPart

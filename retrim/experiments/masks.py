@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from lm import HERE, console
 
-from retrim.cli import write_json
+from retrim.cli_console import write_json
 from retrim.demo import GROUP_LASSO, ONE_SHOT, branch
 from retrim.prune import Magnitude, Target
 from retrim.recipe import run as running

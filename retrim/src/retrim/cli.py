@@ -6,22 +6,19 @@ an interruption one line and 130; anything else is a bug and keeps its traceback
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from retrim import __version__
+from retrim.cli_console import bars, console, make_folder, measuring, needs_torch, resumable, say, write_json
+from retrim.cli_experiment import experiments
 from retrim.cli_tables import expectations, layers, results, weights
-from retrim.errors import ConfigError, Interrupted, MissingExtraError, RetrimError
-from retrim.files import replacing
+from retrim.errors import Interrupted, RetrimError
 
 app = typer.Typer(
     add_completion=False,
@@ -29,7 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compress neural networks into forms that hardware exploits, and run them faster.",
 )
-console = Console()
 CALIBRATION_SECONDS = 20.0
 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
@@ -53,6 +49,9 @@ def _root(
         raise typer.Exit
 
 
+app.add_typer(experiments, name="experiment")
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, artifacts and the report.")] = Path(
@@ -64,13 +63,13 @@ def demo(
     json_path: JsonOption = None,
 ) -> None:
     """Train a Transformer, prune it four ways, pack it, and compare accuracy and speed with dense."""
-    with _needs_torch("retrim demo"):
+    with needs_torch("retrim demo"):
         from retrim import demo as job
     from retrim.report import write
 
     json_path = out / "demo.json" if json_path is None else json_path
-    _folder(out)
-    with _resumable(), _progress() as progress:
+    make_folder(out)
+    with resumable(), bars() as progress:
         result = job.run(out, corpus=corpus, seed=seed, threads=threads, progress=progress, say=say)
     write_json(json_path, result)
     write(out / "report.html", result)
@@ -85,13 +84,13 @@ def prune(
     json_path: JsonOption = None,
 ) -> None:
     """Train the dense model of a recipe, prune it, retrain it.  A second call goes on where the first stopped."""
-    with _needs_torch("retrim prune"):
+    with needs_torch("retrim prune"):
         from retrim.recipe import job
         from retrim.recipe.schema import read
     recipe = read(recipe_path)
     folder = Path("runs") / recipe_path.stem if out is None else out
-    _folder(folder)
-    with _resumable(), _progress() as progress:
+    make_folder(folder)
+    with resumable(), bars() as progress:
         result = job.prune(recipe, folder, progress)
     if json_path is not None:
         write_json(json_path, result)
@@ -127,7 +126,7 @@ def pack(
 
     Says which kernels will run each layer and what speed-up to expect, and where a structure does not pay.
     """
-    with _needs_torch("retrim pack"):
+    with needs_torch("retrim pack"):
         from retrim.recipe import job
     from retrim.recipe.wishes import Wishes
 
@@ -139,8 +138,8 @@ def pack(
         profile=profile,
         seconds=CALIBRATION_SECONDS if calibrate else 0.0,
     )
-    with _measuring() as measuring:
-        result = job.pack(run, target, wishes, measuring)
+    with measuring() as report:
+        result = job.pack(run, target, wishes, report)
     if json_path is not None:
         write_json(json_path, result)
     _show_expectations(result["layers"], result["advice"], result["speedup"], tokens, threads)
@@ -170,8 +169,8 @@ def profile_(
 
     counts = tuple(tokens or profiles.TOKENS)
     if calibrate:
-        with _measuring() as measuring:
-            profiles.calibrate(artifact, counts, threads, seconds=seconds, path=profile, measuring=measuring)
+        with measuring() as report:
+            profiles.calibrate(artifact, counts, threads, seconds=seconds, path=profile, measuring=report)
     result = profiles.show(artifact, counts, threads, path=profile)
     if json_path is not None:
         write_json(json_path, result)
@@ -226,7 +225,7 @@ def eval_(
     json_path: JsonOption = None,
 ) -> None:
     """Score a packed language model on held-out text: perplexity and next-token accuracy."""
-    with _needs_torch("retrim eval"):
+    with needs_torch("retrim eval"):
         from retrim.recipe import job
     result = job.evaluate(artifact, corpus)
     if json_path is not None:
@@ -251,7 +250,7 @@ def bench(
     html: HtmlOption = None,
 ) -> None:
     """Time a packed model against its dense twin in PyTorch, interleaved."""
-    with _needs_torch("retrim bench"):
+    with needs_torch("retrim bench"):
         from retrim.recipe import job
     from retrim.report import write
     from retrim.runtime import profile_file, tuning
@@ -285,94 +284,6 @@ def main() -> None:
 def _fail(sentence: str, status: int) -> None:
     print("retrim: " + " ".join(sentence.split()), file=sys.stderr)  # noqa: T201 - the command line speaks
     sys.exit(status)
-
-
-def write_json(path: Path, result: Mapping[str, Any]) -> None:
-    """Write beside, then rename.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be written.
-    """
-    with replacing(path, "result", ConfigError) as beside:
-        beside.write_text(json.dumps(result, indent=1, default=str) + "\n", "utf-8")
-
-
-def _folder(path: Path) -> None:
-    """Make a folder, and see that it can be written to before hours of work go into it."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"folder {str(path)!r} must be one that can be written to: {error.strerror or error}; choose another "
-            "with --out"
-        ) from error
-
-
-@contextmanager
-def _needs_torch(command: str) -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingExtraError(f"{command} needs torch: pip install 'retrim[torch]'") from None
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Say how to resume, however training was interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command goes on from the last checkpoint") from None
-
-
-@contextmanager
-def _measuring() -> Iterator[Any]:
-    """A bar for measurements, which goes when they are done."""
-    columns = (TextColumn("measuring kernels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        tasks: list[Any] = []
-
-        def report(done: int, steps: int) -> None:
-            if not steps:
-                return
-            if not tasks:
-                tasks.append(bars.add_task("", total=steps))
-            bars.update(tasks[0], completed=done, total=steps)
-
-        yield report
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A bar for each stage of training; the stages come as they begin."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(name: str, step: int, steps: int, loss: float) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=steps, loss=loss)
-            bars.update(tasks[name], completed=step, loss=loss)
-
-        yield report
-
-
-def say(text: str) -> None:
-    """Print a sentence; the terminal, not we, breaks its lines."""
-    console.print(text, soft_wrap=True, highlight=False)
 
 
 def _show_results(result: Mapping[str, Any], threads: int) -> None:

@@ -166,7 +166,7 @@ def _pickled(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 pixels = value.encode("latin-1") if isinstance(value, str) else value
             elif value in ("labels", b"labels"):
                 classes, listing = [], True
-            elif listing and code.name in ("BININT1", "BININT", "INT", "LONG1"):
+            elif listing and isinstance(value, int) and code.name in ("BININT1", "BININT", "INT", "LONG1"):
                 classes.append(value)
             elif listing and code.name in ("APPENDS", "SETITEMS"):
                 listing = False

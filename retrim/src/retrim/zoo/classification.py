@@ -55,7 +55,8 @@ class Classification(Task):
         model.eval()
         first = fifth = count = 0
         for images, classes in self.held_out():
-            ranked = model(images).topk(5, dim=1).indices == classes[:, None]
+            logits = model(images)
+            ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == classes[:, None]
             first += int(ranked[:, 0].sum())
             fifth += int(ranked.sum())
             count += len(classes)

@@ -1,0 +1,258 @@
+"""Running a comparison of pruners: one branch after another, each kept on disk.
+
+A branch is a method at one plan, rate and seed: the dense network is trained on
+with the pruner, hardened, scored, retrained and scored again.  Checkpoints and
+finished rows lie in the run's folder, keyed by all that decides them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from retrim.errors import CheckpointError
+from retrim.files import replacing
+from retrim.prune import Hardened, Pruner
+from retrim.prune.lagrangian import AugmentedLagrangian
+from retrim.recipe.comparison import Comparison, FormsPart, MethodPart
+from retrim.recipe.tasks import make_task
+from retrim.zoo.fit import Curve, fit
+from retrim.zoo.task import Task
+
+Progress = Callable[[str, int, int, float], None]
+"""Called with the branch's name, steps done, steps in all, and the loss."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One method at one plan, rate and seed; `rho` where it is not the recipe's."""
+
+    forms: FormsPart
+    rate: float
+    method: MethodPart
+    seed: int
+    rho: float | None = None
+
+    @property
+    def name(self) -> str:
+        """In words, for progress bars."""
+        rho = "" if self.rho is None else f", rho {self.rho:g}"
+        return f"{self.method.name}, {self.forms.name} {self.rate:g}x, seed {self.seed}{rho}"
+
+
+class ComparisonRun:
+    """A comparison in its folder.
+
+    Parameters
+    ----------
+    recipe : Comparison
+    data : Path
+        Folder that the task's files lie in.
+    folder : Path
+        Checkpoints and rows; made where it is missing.
+    progress : callable, optional
+    """
+
+    def __init__(
+        self, recipe: Comparison, data: Path, folder: Path, progress: Progress | None = None
+    ) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.task: Task = make_task(recipe.task, data)
+        self._progress = progress
+
+    @cached_property
+    def dense(self) -> nn.Module:
+        """The dense network that every branch starts from."""
+        model = self.task.build(0)
+        if self.recipe.dense is not None:
+            path = self.folder / f"dense-{self._key(None)}.pt"
+            stage = self.recipe.dense.stage()
+            fit(self.task, model, stage, seed=0, checkpoint=path, on_step=self._reporter("dense"))
+        return model
+
+    def baseline(self) -> dict[str, float]:
+        """The dense network's score."""
+        path = self.folder / f"dense-{self._key(None)}.json"
+        if not path.exists():
+            self._keep(path, self.task.score(self.dense))
+        return self._kept(path)
+
+    def branches(self) -> Iterator[Branch]:
+        """Every branch of the recipe, its rho chosen; tuning runs on first use."""
+        for forms in self.recipe.forms:
+            for rate in forms.rates:
+                for method in self.recipe.methods:
+                    rho = self.tuned(method)["rho"] if method.tuned else None
+                    for seed in method.seeds:
+                        yield Branch(forms, rate, method, seed, rho)
+
+    def tuned(self, method: MethodPart) -> dict[str, Any]:
+        """The grid's scores for one method, and the rho that won."""
+        tune = self.recipe.tune
+        assert tune is not None  # noqa: S101 - the recipe was checked
+        forms = next(forms for forms in self.recipe.forms if forms.name == tune.forms)
+        scores = []
+        for rho in tune.rho:
+            branch = Branch(forms, tune.rate, method, tune.seed, rho)
+            scores.append(self.row(branch, retrain=False)["score"]["0"][self.task.metric])
+        best = max(range(len(scores)), key=scores.__getitem__)
+        return {"method": method.name, "grid": list(tune.rho), "scores": scores, "rho": tune.rho[best]}
+
+    def row(self, branch: Branch, *, retrain: bool = True) -> dict[str, Any]:
+        """What a branch reached, up to hard pruning or whole; what is done is found on disk."""
+        found = self._found(branch)
+        wanted = self.recipe.retrain.score_after if retrain else (0,)
+        if found is not None and all(str(epochs) in found["score"] for epochs in wanted):
+            return found
+        key = self._key(branch)
+        model, pruner, curve = self._pruned(branch, key)
+        if found is None:
+            found = self._described(branch, model, pruner, curve)
+            self._keep(self._row_path(branch), found)
+        if retrain:
+            self._retrain(branch, key, model, pruner, found)
+            for path in (self.folder / f"prune-{key}.pt", self.folder / f"retrain-{key}.pt"):
+                path.unlink(missing_ok=True)
+        return found
+
+    def is_done(self, branch: Branch) -> bool:
+        """Whether all that a branch is asked for is on disk."""
+        found = self._found(branch)
+        return found is not None and len(found["score"]) == len(self.recipe.retrain.score_after)
+
+    def _pruned(self, branch: Branch, key: str) -> tuple[nn.Module, Pruner, Curve]:
+        """Train with the pruner; not hardened."""
+        model = copy.deepcopy(self.dense)
+        pruner = branch.method.pruner.pruner(self.task.steps, branch.rho)
+        pruner.prepare(model, branch.forms.plan(branch.rate))
+        curve = fit(
+            self.task,
+            model,
+            self.recipe.prune.stage(),
+            seed=branch.seed,
+            pruner=pruner,
+            checkpoint=self.folder / f"prune-{key}.pt",
+            on_step=self._reporter(branch.name),
+        )
+        return model, pruner, curve
+
+    def _described(self, branch: Branch, model: nn.Module, pruner: Pruner, curve: Curve) -> dict[str, Any]:
+        """Harden and score; the row so far."""
+        updates = pruner.updates if isinstance(pruner, AugmentedLagrangian) else []
+        lost = pruner.harden()
+        return {
+            "forms": branch.forms.name,
+            "rate": branch.rate,
+            **rates(model, pruner),
+            "method": branch.method.name,
+            "seed": branch.seed,
+            "rho": branch.rho or getattr(branch.method.pruner, "rho", None),
+            "lost": overall(pruner, lost),
+            "score": {"0": self.task.score(model)},
+            "loss": curve.loss,
+            "seconds_per_step": seconds_per_step(curve, self.task.steps),
+            "updates": [asdict(update) for update in updates],
+        }
+
+    def _retrain(
+        self, branch: Branch, key: str, model: nn.Module, pruner: Pruner, found: dict[str, Any]
+    ) -> None:
+        """Train on, masked; score after the epochs asked for, and keep each score before training goes on."""
+        if not pruner.hardened:
+            pruner.harden()
+        for epochs in self.recipe.retrain.score_after[1:]:
+            if str(epochs) in found["score"]:
+                continue
+            fit(
+                self.task,
+                model,
+                self.recipe.retrain.stage(),
+                seed=branch.seed + 1000,  # other batches than before hardening
+                pruner=pruner,
+                checkpoint=self.folder / f"retrain-{key}.pt",
+                on_step=self._reporter(f"{branch.name}, retraining"),
+                stop_after=epochs,
+            )
+            found["score"][str(epochs)] = self.task.score(model)
+            self._keep(self._row_path(branch), found)
+
+    def _row_path(self, branch: Branch) -> Path:
+        return self.folder / f"row-{self._key(branch)}.json"
+
+    def _found(self, branch: Branch) -> dict[str, Any] | None:
+        path = self._row_path(branch)
+        return self._kept(path) if path.exists() else None
+
+    def _reporter(self, name: str) -> Callable[[int, int, float], None] | None:
+        progress = self._progress
+        return None if progress is None else lambda step, steps, loss: progress(name, step, steps, loss)
+
+    def _key(self, branch: Branch | None) -> str:
+        """Hash of everything that decides the dense network, or a branch."""
+        recipe = self.recipe
+        decides: dict[str, Any] = {
+            "task": recipe.task.model_dump(),
+            "dense": recipe.dense and recipe.dense.model_dump(),
+        }
+        if branch is not None:
+            rules = [(rule.weights, rule.structure.to_dict()) for rule in branch.forms.rules]
+            decides |= {
+                "prune": recipe.prune.model_dump(),
+                "retrain": recipe.retrain.model_dump(),
+                "rules": rules,
+                "rate": branch.rate,
+                "pruner": branch.method.pruner.model_dump(),
+                "seed": branch.seed,
+                "rho": branch.rho,
+            }
+        text = json.dumps(decides, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _keep(self, path: Path, found: dict[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, "result of a branch", CheckpointError) as beside:
+            beside.write_text(json.dumps(found), "utf-8")
+
+    def _kept(self, path: Path) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except ValueError:
+            raise CheckpointError(
+                f"{str(path)!r} must be the result of a branch, but is damaged: remove it"
+            ) from None
+        return found
+
+
+def rates(model: nn.Module, pruner: Pruner) -> dict[str, float]:
+    """Weights over kept weights: of the plan, and of all parameters of the model."""
+    pruned = sum(target.parameter.numel() for target in pruner.targets)
+    kept = sum(target.reached * target.parameter.numel() for target in pruner.targets)
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    return {"plan_rate": pruned / kept, "model_rate": whole / (whole - pruned + kept)}
+
+
+def overall(pruner: Pruner, lost: list[Hardened]) -> float:
+    """Norm of what hardening pruned over the norm of the weights, all layers together."""
+    parts = {line.name: line.lost for line in lost}
+    kept = gone = 0.0
+    for target in pruner.targets:
+        energy = float(torch.linalg.vector_norm(target.parameter.detach(), dtype=torch.float64)) ** 2
+        share = parts[target.name] ** 2
+        kept += energy
+        gone += energy * share / (1 - share) if share < 1 else 0.0
+    return (gone / (kept + gone)) ** 0.5 if kept + gone else 0.0
+
+
+def seconds_per_step(curve: Curve, steps: int) -> float:
+    """Median over the epochs."""
+    return statistics.median(curve.seconds) / steps

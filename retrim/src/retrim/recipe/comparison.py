@@ -1,0 +1,208 @@
+"""Recipes that compare pruners: one dense network, several methods, rates and seeds, equal budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
+from retrim.recipe.part import Part, checked, read_toml
+from retrim.recipe.schema import valued
+from retrim.recipe.tasks import TaskPart
+from retrim.structures import Structure, from_dict
+from retrim.zoo.fit import Stage
+
+
+class StagePart(Part):
+    """How long and how fast to train (`retrim.zoo.fit.Stage`)."""
+
+    epochs: int = Field(ge=1)
+    rate: float = Field(gt=0, allow_inf_nan=False)
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
+    floor: float = Field(default=0.01, ge=0, le=1)
+    restarts: int = Field(default=0, ge=0)
+    warmup: int = Field(default=0, ge=0)
+    clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def stage(self) -> Stage:
+        """As the training loop takes it."""
+        return Stage(**{name: getattr(self, name) for name in StagePart.model_fields})
+
+
+class RetrainPart(StagePart):
+    """Masked retraining, and after which of its epochs to score; 0 is hard pruning itself."""
+
+    score_after: tuple[int, ...] = (0, 1, 3)
+
+    @field_validator("score_after")
+    @classmethod
+    def _ordered(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or value[0] != 0 or list(value) != sorted(set(value)):
+            raise ValueError(
+                f"score_after must be whole numbers that begin with 0 and grow, not {list(value)}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _within(self) -> RetrainPart:
+        if self.score_after[-1] > self.epochs:
+            raise ValueError(
+                f"score_after must end with at most the {self.epochs} epochs, not {self.score_after[-1]}"
+            )
+        return self
+
+
+class FormPart(Part):
+    """Weights by a glob, and the form that they get."""
+
+    weights: str = Field(min_length=1)
+    structure: Structure
+
+    @field_validator("structure", mode="before")
+    @classmethod
+    def _read_structure(cls, value: Any) -> Any:
+        return value if isinstance(value, Structure) else valued(from_dict, value)
+
+
+class FormsPart(Part):
+    """A plan without its densities, and the rates (1 / density) to compare at."""
+
+    name: str = Field(min_length=1)
+    rules: tuple[FormPart, ...] = Field(min_length=1)
+    rates: tuple[float, ...] = Field(min_length=1)
+
+    @field_validator("rates")
+    @classmethod
+    def _at_least_one(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for rate in value:
+            if not 1 <= rate < float("inf"):
+                raise ValueError(f"a rate must be a number >= 1 (weights over kept weights), not {rate:g}")
+        return value
+
+    def plan(self, rate: float) -> Plan:
+        """The plan at one rate."""
+        return Plan([Rule(weights=r.weights, structure=r.structure, density=1 / rate) for r in self.rules])
+
+
+class AtOncePart(Part):
+    """One-shot magnitude pruning after the same training, nothing pressed."""
+
+    type: Literal["magnitude"]
+
+    def pruner(self, steps: int, rho: float | None) -> Pruner:
+        """Not prepared; `steps` are those of an epoch."""
+        return Magnitude()
+
+
+class ADMMMethod(Part):
+    """`retrim.prune.ADMM`, updated every few epochs (or parts of one)."""
+
+    type: Literal["ADMM"]
+    rho: float = Field(default=1e-2, gt=0, allow_inf_nan=False)
+    every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+
+    def pruner(self, steps: int, rho: float | None) -> Pruner:
+        """Not prepared; `steps` are those of an epoch."""
+        return ADMM(rho=rho or self.rho, every=max(1, round(self.every_epochs * steps)))
+
+
+class SLRMethod(Part):
+    """`retrim.prune.SLR`, updated every few epochs (or parts of one)."""
+
+    type: Literal["SLR"]
+    rho: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    step_size: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+    M: float = Field(default=300.0, gt=1, allow_inf_nan=False)
+    r: float = Field(default=0.1, gt=0, lt=1)
+    rejected: Literal["continue", "restore"] = "continue"
+
+    def pruner(self, steps: int, rho: float | None) -> Pruner:
+        """Not prepared; `steps` are those of an epoch."""
+        return SLR(
+            rho=rho or self.rho,
+            every=max(1, round(self.every_epochs * steps)),
+            step_size=self.step_size,
+            M=self.M,
+            r=self.r,
+            rejected=self.rejected,
+        )
+
+
+class MethodPart(Part):
+    """A method, the seeds it runs with, and whether its rho is tuned."""
+
+    name: str = Field(min_length=1)
+    pruner: Annotated[AtOncePart | ADMMMethod | SLRMethod, Field(discriminator="type")]
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    tuned: bool = False
+
+
+class TunePart(Part):
+    """One grid of rho for all methods that are tuned, scored at hard pruning with one plan, rate and seed."""
+
+    forms: str
+    rate: float = Field(ge=1, allow_inf_nan=False)
+    seed: int = Field(default=0, ge=0)
+    rho: tuple[float, ...] = Field(min_length=1)
+
+
+class Comparison(Part):
+    """Everything that decides a comparison of pruners.
+
+    Parameters
+    ----------
+    version : 1
+    task
+        Network, data and score.
+    dense
+        Training of the dense network, from its weights on file or from random ones; without it,
+        the network is taken as it is.
+    prune, retrain
+        Training with the pruner up to the hard projection; masked retraining.
+    forms
+        Plans and rates.
+    methods
+        What is compared.
+    tune
+        How rho is chosen.
+    """
+
+    version: Literal[1]
+    task: TaskPart
+    dense: StagePart | None = None
+    prune: StagePart
+    retrain: RetrainPart
+    forms: tuple[FormsPart, ...] = Field(min_length=1)
+    methods: tuple[MethodPart, ...] = Field(min_length=1)
+    tune: TunePart | None = None
+
+    @model_validator(mode="after")
+    def _names(self) -> Comparison:
+        for what, names in (
+            ("forms", [f.name for f in self.forms]),
+            ("methods", [m.name for m in self.methods]),
+        ):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{what} must have names of their own, but {twice!r} stands there twice")
+        if self.tune is not None and self.tune.forms not in [f.name for f in self.forms]:
+            raise ValueError(f"tune.forms must be one of the forms' names, not {self.tune.forms!r}")
+        if self.tune is None and any(method.tuned for method in self.methods):
+            raise ValueError("tune must be given, since a method is tuned")
+        return self
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Read a recipe that compares pruners.
+
+    Raises
+    ------
+    ConfigError
+    """
+    return checked(Comparison, read_toml(path), str(path))

@@ -1,0 +1,97 @@
+"""What a comparison of pruners found: the result file, the table, paired differences."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from retrim.recipe.comparing import ComparisonRun
+from retrim.runtime.host import describe
+
+T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+"""Two-sided 95 % points of Student's t, by degrees of freedom."""
+
+
+def report(
+    run: ComparisonRun, baseline: Mapping[str, float], rows: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Everything that the result file says."""
+    metric = run.task.metric
+    tuned = [run.tuned(method) for method in run.recipe.methods if method.tuned]
+    return {
+        "kind": "experiment",
+        "experiment": "slr",
+        "host": describe(),
+        "recipe": run.recipe.model_dump(mode="json", serialize_as_any=True, fallback=str),
+        "metric": metric,
+        "baseline": dict(baseline),
+        "tuning": tuned,
+        "rows": list(rows),
+        "paired": paired(rows, metric),
+    }
+
+
+def paired(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """SLR minus ADMM, over the seeds that both have, for every plan, rate and score."""
+    found = []
+    places = dict.fromkeys((row["forms"], row["rate"]) for row in rows)
+    for forms, rate in places:
+        here = [row for row in rows if (row["forms"], row["rate"]) == (forms, rate)]
+        slr, admm = ({row["seed"]: row for row in here if row["method"] == name} for name in ("SLR", "ADMM"))
+        seeds = sorted(slr.keys() & admm.keys())
+        if not seeds:
+            continue
+        for after in slr[seeds[0]]["score"]:
+            gaps = [slr[s]["score"][after][metric] - admm[s]["score"][after][metric] for s in seeds]
+            low, high = interval(gaps)
+            found.append(
+                {
+                    "forms": forms,
+                    "rate": rate,
+                    "after": int(after),
+                    "seeds": seeds,
+                    "slr_minus_admm": statistics.mean(gaps),
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return found
+
+
+def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """95 % interval of the mean by Student's t; none of a single value."""
+    if len(values) < 2:
+        return None, None
+    half = T95.get(len(values) - 1, 1.96) * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values) - half, statistics.mean(values) + half
+
+
+def table(result: Mapping[str, Any]) -> Table:
+    """Means over the seeds, one line for each plan, rate and method."""
+    metric, rows = result["metric"], result["rows"]
+    afters = list(rows[0]["score"]) if rows else []
+    shown = Table(box=box.SIMPLE_HEAD, title=f"{metric} in percent; dense {result['baseline'][metric]:.2f}")
+    for name in ("form", "rate", "method", "rho", "seeds", "cut", *(_heading(after) for after in afters)):
+        shown.add_column(name, justify="left" if name in ("form", "method") else "right")
+    for forms, rate, method in dict.fromkeys((r["forms"], r["rate"], r["method"]) for r in rows):
+        same = [r for r in rows if (r["forms"], r["rate"], r["method"]) == (forms, rate, method)]
+        rho = same[0]["rho"]
+        shown.add_row(
+            forms,
+            f"{rate:g}x",
+            method,
+            "" if rho is None else f"{rho:g}",
+            str(len(same)),
+            f"{100 * statistics.mean(r['lost'] for r in same):.0f} %",
+            *(f"{statistics.mean(r['score'][after][metric] for r in same):.2f}" for after in afters),
+        )
+    return shown
+
+
+def _heading(after: str) -> str:
+    return "hard" if after == "0" else f"+{after}"

@@ -1,0 +1,348 @@
+"""Training by epochs, and comparisons of pruners, on a task small enough to train in a blink."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from retrim.errors import CheckpointError, ConfigError
+from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
+from retrim.recipe import comparing
+from retrim.recipe.comparing import ComparisonRun
+from retrim.recipe.comparison import Comparison, read_comparison
+from retrim.recipe.comparison_report import interval, report, table
+from retrim.recipe.part import checked
+from retrim.report.comparison import draw
+from retrim.structures import Elements
+from retrim.zoo.fit import Stage, fit
+from retrim.zoo.task import Task
+
+
+@dataclass(frozen=True)
+class Toy(Task):
+    metric = "top1"
+    spoiled: bool = False
+
+    def _points(self, key: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        draw = np.random.default_rng(list(key))
+        classes = draw.integers(0, 4, count)
+        centres = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])[classes]
+        points = np.concatenate([centres, np.zeros((count, 6))], 1) + 0.5 * draw.standard_normal((count, 8))
+        if self.spoiled:
+            points[:] = np.nan
+        return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(classes)
+
+    def build(self, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+
+    @property
+    def steps(self) -> int:
+        return 5
+
+    def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
+        for number in range(start, self.steps):
+            yield self._points([seed, epoch, number], 32)
+
+    def loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
+        return functional.cross_entropy(model(batch[0]).float(), batch[1])
+
+    def probe(self) -> Sequence[Any]:
+        return [self._points([9, 9], 64)]
+
+    @torch.no_grad()
+    def score(self, model: nn.Module) -> dict[str, float]:
+        mode = model.training
+        model.eval()
+        points, classes = self._points([7, 7], 512)
+        right = float((model(points).argmax(1) == classes).float().mean())
+        model.train(mode)
+        return {"top1": 100 * right}
+
+
+PLAN = Plan([Rule(weights="*0.weight", structure=Elements(), density=0.25)])
+STAGE = Stage(epochs=3, rate=0.1)
+PRUNERS = {"none": None, "slr": lambda: SLR(every=3), "admm": lambda: ADMM(every=3), "at once": Magnitude}
+
+
+def prepared(name: str, model: nn.Module) -> Pruner | None:
+    make = PRUNERS[name]
+    if make is None:
+        return None
+    pruner: Pruner = make()
+    pruner.prepare(model, PLAN)
+    return pruner
+
+
+class Stopped(Exception):  # noqa: N818 - it is none
+    """The process was killed."""
+
+
+@pytest.mark.parametrize("name", list(PRUNERS))
+@pytest.mark.parametrize("pause", [1, 5, 7, 14])
+def test_resumes_bit_for_bit(name: str, pause: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrim.zoo.fit.SAVE_EVERY_SECONDS", -1.0)
+    whole = Toy().build(0)
+    curve = fit(Toy(), whole, STAGE, seed=3, pruner=prepared(name, whole))
+
+    def kill(step: int, steps: int, loss: float) -> None:
+        assert steps == 15
+        if step == pause + 1:  # before this step was saved
+            raise Stopped
+
+    path = tmp_path / "c.pt"
+    model = Toy().build(0)
+    with pytest.raises(Stopped):
+        fit(Toy(), model, STAGE, seed=3, pruner=prepared(name, model), checkpoint=path, on_step=kill)
+    fresh = Toy().build(1)
+    again = fit(Toy(), fresh, STAGE, seed=3, pruner=prepared(name, fresh), checkpoint=path)
+    for (key, value), there in zip(whole.state_dict().items(), fresh.state_dict().values(), strict=True):
+        assert torch.equal(value, there), key
+    assert again.loss == curve.loss
+    assert len(again.seconds) == 3
+
+
+def test_learns_and_stops_where_asked() -> None:
+    model = Toy().build(0)
+    before = Toy().score(model)["top1"]
+    curve = fit(Toy(), model, STAGE, seed=0, stop_after=1)
+    assert len(curve.loss) == 1
+    fit(Toy(), model, Stage(epochs=6, rate=0.1), seed=0)
+    assert before < 60 < 85 < Toy().score(model)["top1"]
+
+
+def test_rates_fall_as_a_cosine_and_restart() -> None:
+    stage = Stage(epochs=4, rate=1.0, floor=0.0, restarts=2)
+    assert stage.rate_at(0, 10) == 1.0
+    assert stage.rate_at(10, 10) == pytest.approx(0.5)
+    assert stage.rate_at(19, 10) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.95)))
+    assert stage.rate_at(20, 10) == 1.0
+    assert Stage(epochs=4, rate=1.0, warmup=4).rate_at(0, 10) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number >= 1, not 0"),
+        ({"rate": math.nan}, "rate must be a number > 0, not nan"),
+        ({"clip": 0.0}, "clip must be a number > 0, not 0.0"),
+        ({"decay": -1.0}, "decay must be a number >= 0, not -1.0"),
+        ({"precision": "fp8"}, "precision must be 'fp32' or 'bf16', not 'fp8'"),
+        ({"optimizer": "lion"}, "optimizer must be 'sgd' or 'adam', not 'lion'"),
+    ],
+)
+def test_stages_are_checked(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Stage(**{"epochs": 1, "rate": 0.1, **options})
+    assert str(caught.value) == sentence
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    fit(Toy(), Toy().build(0), STAGE, seed=0, checkpoint=path)
+    kept = path.read_bytes()
+    with pytest.raises(ConfigError) as caught:
+        fit(Toy(spoiled=True), Toy().build(0), STAGE, seed=0, checkpoint=tmp_path / "other.pt")
+    assert str(caught.value) == (
+        "the training loss must stay finite, but is nan (gradient 0) at step 1, in epoch 1: lower the learning "
+        "rate or rho; the last checkpoint is kept"
+    )
+    assert path.read_bytes() == kept
+    with pytest.raises(CheckpointError) as refused:
+        fit(Toy(), Toy().build(0), STAGE, seed=1, checkpoint=path)
+    assert "must belong to this very run" in str(refused.value)
+
+
+# --- comparisons ---------------------------------------------------------------------------------
+
+TABLE: dict[str, Any] = {
+    "version": 1,
+    "task": {"type": "cifar10"},
+    "dense": {"epochs": 4, "rate": 0.1},
+    "prune": {"epochs": 2, "rate": 0.1},
+    "retrain": {"epochs": 2, "rate": 0.05, "score_after": [0, 1, 2]},
+    "tune": {"forms": "elements", "rate": 4, "rho": [0.01, 0.1]},
+    "forms": [
+        {
+            "name": "elements",
+            "rates": [2, 4],
+            "rules": [{"weights": "*0.weight", "structure": {"type": "Elements"}}],
+        }
+    ],
+    "methods": [
+        {"name": "SLR", "pruner": {"type": "SLR", "every_epochs": 0.5}, "seeds": [0, 1], "tuned": True},
+        {"name": "ADMM", "pruner": {"type": "ADMM", "every_epochs": 0.5}, "seeds": [0, 1], "tuned": True},
+        {"name": "magnitude", "pruner": {"type": "magnitude"}, "seeds": [0]},
+    ],
+}
+
+
+def recipe(**changes: Any) -> Comparison:
+    return checked(Comparison, {**TABLE, **changes}, "r.toml")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ComparisonRun:
+    monkeypatch.setattr(comparing, "make_task", lambda part, data: Toy())
+    return ComparisonRun(recipe(), tmp_path, tmp_path / "run")
+
+
+def test_a_comparison_runs_whole_and_is_found_again(run: ComparisonRun, tmp_path: Path) -> None:
+    baseline = run.baseline()
+    rows = [run.row(branch) for branch in run.branches()]
+    assert [(row["rate"], row["method"], row["seed"]) for row in rows] == [
+        (rate, method, seed)
+        for rate in (2, 4)
+        for method, seeds in (("SLR", (0, 1)), ("ADMM", (0, 1)), ("magnitude", (0,)))
+        for seed in seeds
+    ]
+    for row in rows:
+        assert list(row["score"]) == ["0", "1", "2"]
+        assert row["plan_rate"] == row["rate"]
+        assert 1 < row["model_rate"] < row["rate"]
+        assert len(row["updates"]) == (0 if row["method"] == "magnitude" else 5)
+        assert 0 < row["lost"] < 1
+    result = report(run, baseline, rows)
+    json.dumps(result)
+    assert len(result["paired"]) == 2 * 3
+    assert {found["rho"] for found in result["tuning"]} <= {0.01, 0.1}
+    assert table(result).row_count == 6
+    draw(result, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    # of what is done only rows are kept; what lost the tuning was never retrained
+    assert len(list((tmp_path / "run").glob("*.pt"))) == 1 + 2
+    assert len(list((tmp_path / "run").glob("prune-*.pt"))) == 2
+
+    again = ComparisonRun(run.recipe, tmp_path, tmp_path / "run", progress=never)
+    assert [again.row(branch) for branch in again.branches()] == rows
+    assert again.baseline() == baseline
+
+
+def never(*_: Any) -> None:
+    raise AssertionError("something was trained again")
+
+
+def test_an_interrupted_branch_goes_on_to_the_same_row(
+    run: ComparisonRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrim.zoo.fit.SAVE_EVERY_SECONDS", -1.0)
+    branch = next(iter(run.branches()))
+    whole = run.row(branch)
+
+    kills = [
+        ("dense", 7),
+        (branch.name, 4),
+        ("retraining", 2),
+        ("retraining", 5),
+        ("retraining", 6),
+        ("retraining", 9),
+    ]
+    for where, when in kills:
+
+        def kill(name: str, step: int, steps: int, loss: float, place: str = where, last: int = when) -> None:
+            if place in name and step == last:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            ComparisonRun(run.recipe, tmp_path, tmp_path / "other", progress=kill).row(branch)
+    again = ComparisonRun(run.recipe, tmp_path, tmp_path / "other").row(branch)
+    seconds = whole.pop("seconds_per_step"), again.pop("seconds_per_step")
+    assert all(value > 0 for value in seconds)
+    assert again == whole
+
+
+def test_epochs_of_retraining_are_counted_from_hardening(run: ComparisonRun) -> None:
+    """The score after 2 epochs is that of two, not of one and two more."""
+    seen: list[tuple[int, int]] = []
+    run._progress = lambda name, step, steps, loss: (
+        seen.append((step, steps)) if "retraining" in name else None
+    )
+    run.row(next(iter(run.branches())))
+    assert seen == [(step, 10) for step in range(1, 11)]
+
+
+def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
+    branch = next(iter(run.branches()))
+    run.row(branch)
+    row = run._row_path(branch)
+    row.write_text(row.read_text()[:40])
+    with pytest.raises(CheckpointError) as caught:
+        run.row(branch)
+    assert str(caught.value) == f"{str(row)!r} must be the result of a branch, but is damaged: remove it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"forms": [{**TABLE["forms"][0], "rates": [0.5]}]},
+            "forms.0.rates: a rate must be a number >= 1 (weights over kept weights), not 0.5",
+        ),
+        ({"task": {"type": "mnist"}}, "task.type must be one of cifar10, imagenet, not 'mnist'"),
+        (
+            {"task": {"type": "cifar10", "image": 3}},
+            "task must have no key 'image': its keys are batch, data, images, network, type, weights",
+        ),
+        (
+            {"methods": [{"name": "x", "pruner": {"type": "SLR", "rhoo": 1}}]},
+            (
+                "methods.0.pruner must have no key 'rhoo': its keys are M, every_epochs, r, rejected, rho, step_size, "
+                "type"
+            ),
+        ),
+        ({"tune": None}, ": tune must be given, since a method is tuned"),
+        (
+            {"tune": {**TABLE["tune"], "forms": "rows"}},
+            ": tune.forms must be one of the forms' names, not 'rows'",
+        ),
+        (
+            {"forms": TABLE["forms"] * 2},
+            ": forms must have names of their own, but 'elements' stands there twice",
+        ),
+        (
+            {"retrain": {"epochs": 2, "rate": 0.1, "score_after": [0, 3]}},
+            "retrain: score_after must end with at most the 2 epochs, not 3",
+        ),
+        (
+            {"retrain": {"epochs": 2, "rate": 0.1, "score_after": [1]}},
+            "retrain.score_after: score_after must be whole numbers that begin with 0 and grow, not [1]",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_named(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipe(**changes)
+    assert str(caught.value) == f"recipe 'r.toml': {sentence}"
+
+
+def test_missing_data_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ComparisonRun(recipe(), tmp_path, tmp_path)
+    assert str(caught.value) == (
+        f"task.data must be a file or folder of {str(tmp_path)!r}, but 'cifar10_jpg.tar.xz' is not there: give the "
+        "folder of your data by --data, or its name in the recipe"
+    )
+
+
+def test_recipes_that_come_with_the_package_are_sound() -> None:
+    folder = Path(__file__).parents[2] / "recipes" / "slr"
+    recipes = sorted(folder.glob("*.toml"))
+    assert recipes
+    for path in recipes:
+        read_comparison(path)
+
+
+def test_intervals_are_students() -> None:
+    assert interval([1.0]) == (None, None)
+    low, high = interval([1.0, 2.0, 3.0])
+    assert (low, high) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5))
