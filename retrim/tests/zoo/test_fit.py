@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from retrim.recipe.comparison_report import interval, report, table
 from retrim.recipe.part import checked
 from retrim.report.comparison import draw
 from retrim.structures import Elements
+from retrim.zoo.classifiers import build
 from retrim.zoo.fit import Stage, fit
 from retrim.zoo.task import Task
 
@@ -334,12 +337,69 @@ def test_missing_data_are_named(tmp_path: Path) -> None:
     )
 
 
-def test_recipes_that_come_with_the_package_are_sound() -> None:
-    folder = Path(__file__).parents[2] / "recipes" / "slr"
-    recipes = sorted(folder.glob("*.toml"))
-    assert recipes
-    for path in recipes:
-        read_comparison(path)
+RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "slr").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_recipes_that_come_with_the_package_fit_their_networks(path: Path) -> None:
+    found = read_comparison(path)
+    images = "cifar" if found.task.type == "cifar10" else "imagenet"
+    with torch.device("meta"):
+        model = build(found.task.network, 10, images=images)
+    for forms in found.forms:
+        for rate in forms.rates:
+            targets = forms.plan(rate).resolve(model)
+            assert "conv1.weight" not in [target.name for target in targets]  # the stem stays dense
+            reached = sum(t.reached * t.parameter.numel() for t in targets)
+            assert sum(t.parameter.numel() for t in targets) / reached == pytest.approx(rate, rel=0.02)
+
+
+@pytest.mark.parametrize("method", ["SLR", "ADMM", "magnitude"])
+def test_two_steps_of_a_recipe_on_real_images(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(os.environ.get("RETRIM_DATA", Path(__file__).parents[4] / "shared" / "data"))
+    data = folder / "cifar10_jpg.tar.xz"
+    if not data.exists():
+        pytest.skip(f"{data} is not there: the images that the recipe trains on")
+    found = read_comparison(RECIPES[0].with_name("resnet20-cifar10.toml"))
+    few = found.model_copy(
+        update={
+            "task": found.task.model_copy(update={"data": "few", "batch": 16, "images": 32}),
+            "dense": None,
+            "prune": found.prune.model_copy(update={"epochs": 1}),
+            "retrain": found.retrain.model_copy(update={"epochs": 1, "score_after": (0, 1)}),
+        }
+    )
+    (tmp_path / "cifar10_resnet_weights").symlink_to(folder / "cifar10_resnet_weights")
+    take_some(data, tmp_path / "few")
+    run = ComparisonRun(few, tmp_path, tmp_path / "run")
+    chosen = next(part for part in few.methods if part.name == method)
+    row = run.row(comparing.Branch(few.forms[0], 4, chosen, 0, 0.01))
+    assert set(row["score"]) == {"0", "1"}
+    assert row["plan_rate"] == pytest.approx(4, rel=0.001)
+    assert run.baseline()["top1"] > 50  # public weights see what is in the images
+
+
+def take_some(archive: Path, folder: Path) -> None:
+    """The first images of the archive: 40 to test, and the same to train on."""
+    taken = 0
+    with tarfile.open(archive) as images:
+        for member in images:
+            content = images.extractfile(member) if member.isfile() and "/" in member.name else None
+            if content is None or taken == 40:
+                continue
+            for part in ("train", "test"):
+                to = folder / part / "/".join(Path(member.name).parts[-2:])
+                to.parent.mkdir(parents=True, exist_ok=True)
+                to.write_bytes(
+                    content.read()
+                    if part == "train"
+                    else (folder / "train" / to.relative_to(folder / part)).read_bytes()
+                )
+            taken += 1
+            if taken == 40:
+                break
 
 
 def test_intervals_are_students() -> None:
