@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from retrim import __version__
-from retrim.cli_console import bars, console, make_folder, measuring, needs_torch, resumable, say, write_json
+from retrim.cli_console import bars, console, counting, make_folder, needs_torch, resumable, say, write_json
+from retrim.cli_data import data
 from retrim.cli_experiment import experiments
 from retrim.cli_tables import expectations, layers, results, weights
 from retrim.errors import Interrupted, RetrimError
@@ -50,6 +51,7 @@ def _root(
 
 
 app.add_typer(experiments, name="experiment")
+app.add_typer(data, name="data")
 
 
 @app.command()
@@ -138,7 +140,7 @@ def pack(
         profile=profile,
         seconds=CALIBRATION_SECONDS if calibrate else 0.0,
     )
-    with measuring() as report:
+    with counting("measuring kernels") as report:
         result = job.pack(run, target, wishes, report)
     if json_path is not None:
         write_json(json_path, result)
@@ -169,7 +171,7 @@ def profile_(
 
     counts = tuple(tokens or profiles.TOKENS)
     if calibrate:
-        with measuring() as report:
+        with counting("measuring kernels") as report:
             profiles.calibrate(artifact, counts, threads, seconds=seconds, path=profile, measuring=report)
     result = profiles.show(artifact, counts, threads, path=profile)
     if json_path is not None:

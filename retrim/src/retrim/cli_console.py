@@ -64,9 +64,9 @@ def resumable() -> Iterator[None]:
 
 
 @contextmanager
-def measuring() -> Iterator[Any]:
-    """A bar for measurements, which goes when they are done."""
-    columns = (TextColumn("measuring kernels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def counting(what: str) -> Iterator[Any]:
+    """A bar for work that is counted, which goes when it is done."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as shown:
         tasks: list[Any] = []
 

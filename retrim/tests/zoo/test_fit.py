@@ -29,6 +29,7 @@ from retrim.structures import Elements
 from retrim.zoo.classifiers import build
 from retrim.zoo.fit import Stage, fit
 from retrim.zoo.task import Task
+from retrim.zoo.ultrafast import PAPER, SMALL, UltraFast
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
             {"forms": [{**TABLE["forms"][0], "rates": [0.5]}]},
             "forms.0.rates: a rate must be a number >= 1 (weights over kept weights), not 0.5",
         ),
-        ({"task": {"type": "mnist"}}, "task.type must be one of cifar10, imagenet, not 'mnist'"),
+        ({"task": {"type": "mnist"}}, "task.type must be one of cifar10, imagenet, tusimple, not 'mnist'"),
         (
             {"task": {"type": "cifar10", "image": 3}},
             "task must have no key 'image': its keys are batch, data, images, network, type, weights",
@@ -343,15 +344,21 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "slr").glob("*.toml"))
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_recipes_that_come_with_the_package_fit_their_networks(path: Path) -> None:
     found = read_comparison(path)
-    images = "cifar" if found.task.type == "cifar10" else "imagenet"
     with torch.device("meta"):
-        model = build(found.task.network, 10, images=images)
+        model = network_of(found.task)
     for forms in found.forms:
         for rate in forms.rates:
             targets = forms.plan(rate).resolve(model)
             assert "conv1.weight" not in [target.name for target in targets]  # the stem stays dense
             reached = sum(t.reached * t.parameter.numel() for t in targets)
             assert sum(t.parameter.numel() for t in targets) / reached == pytest.approx(rate, rel=0.02)
+
+
+def network_of(task: Any) -> nn.Module:
+    """The network of a recipe, without its data."""
+    if task.type == "tusimple":
+        return UltraFast(SMALL if task.config == "small" else PAPER)
+    return build(task.network, 10, images="cifar" if task.type == "cifar10" else "imagenet")
 
 
 @pytest.mark.parametrize("method", ["SLR", "ADMM", "magnitude"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
 from retrim.recipe.part import Part, checked, read_toml
@@ -67,6 +67,10 @@ class FormPart(Part):
     @classmethod
     def _read_structure(cls, value: Any) -> Any:
         return value if isinstance(value, Structure) else valued(from_dict, value)
+
+    @field_serializer("structure")
+    def _write_structure(self, value: Structure) -> dict[str, Any]:
+        return value.to_dict()
 
 
 class FormsPart(Part):

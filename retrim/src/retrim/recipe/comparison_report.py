@@ -27,7 +27,7 @@ def report(
         "kind": "experiment",
         "experiment": "slr",
         "host": describe(),
-        "recipe": run.recipe.model_dump(mode="json", serialize_as_any=True, fallback=str),
+        "recipe": run.recipe.model_dump(mode="json"),
         "metric": metric,
         "baseline": dict(baseline),
         "tuning": tuned,

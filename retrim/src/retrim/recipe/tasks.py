@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from retrim.errors import ConfigError
+from retrim.errors import ConfigError, MissingExtraError
 from retrim.recipe.part import Part
 from retrim.zoo.task import Task
 
@@ -35,22 +36,38 @@ class FolderPart(Part):
     workers: int = Field(default=8, ge=1)
 
 
-TaskPart = Annotated[CifarPart | FolderPart, Field(discriminator="type")]
+class LanesPart(Part):
+    """`retrim.zoo.ultrafast.LaneTask`: Ultra-Fast-Lane-Detection on TuSimple, or on anything in its layout."""
 
-PATHS = ("data", "weights")
+    type: Literal["tusimple"]
+    data: str = "tusimple"
+    config: Literal["paper", "small"] = "paper"
+    batch: int = Field(default=32, ge=1)
+    augment: bool = True
+    weights: str | None = None
+    trunk: str | None = None
+
+
+TaskPart = Annotated[CifarPart | FolderPart | LanesPart, Field(discriminator="type")]
+
+PATHS = ("data", "weights", "trunk")
 """Fields that name files in the folder of data."""
 
 
-def make_task(part: CifarPart | FolderPart, folder: Path) -> Task:
+def make_task(part: CifarPart | FolderPart | LanesPart, folder: Path) -> Task:
     """The task, its files looked for in `folder`.
 
     Raises
     ------
     ConfigError
         If a file is not there.
+    MissingExtraError
+        If what reads the data is not installed.
     """
-    from retrim.zoo.classification import CifarTask, FolderTask
-
+    try:
+        make = _makers()[part.type]
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"task {part.type!r} needs {error.name}: pip install 'retrim[zoo]'") from None
     options: dict[str, Any] = part.model_dump(exclude={"type"})
     for name in PATHS:
         given = options.get(name)
@@ -63,4 +80,22 @@ def make_task(part: CifarPart | FolderPart, folder: Path) -> Task:
                 "folder of your data by --data, or its name in the recipe"
             )
         options[name] = path
-    return (CifarTask if isinstance(part, CifarPart) else FolderTask)(**options)
+    return make(options)
+
+
+def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
+    """How each task is made of its options; what reads images is loaded here."""
+    from retrim.zoo.classification import CifarTask, FolderTask
+    from retrim.zoo.ultrafast import PAPER, SMALL, LaneTask
+    from retrim.zoo.ultrafast.augmentation import Augmentation
+
+    def lanes(options: dict[str, Any]) -> Task:
+        config = {"paper": PAPER, "small": SMALL}[options.pop("config")]
+        augmentation = Augmentation() if options.pop("augment") else None
+        return LaneTask(folder=options.pop("data"), config=config, augmentation=augmentation, **options)
+
+    return {
+        "cifar10": lambda options: CifarTask(**options),
+        "imagenet": lambda options: FolderTask(**options),
+        "tusimple": lanes,
+    }

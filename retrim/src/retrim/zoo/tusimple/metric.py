@@ -28,7 +28,11 @@ _NOWHERE = -100.0
 
 @dataclass(frozen=True)
 class Score:
-    """Of one image, or the mean of many; all between 0 and 1."""
+    """Of one image, or the mean of many; all at most 1.
+
+    False positives may be negative, as the benchmark's are, where one predicted
+    lane is the best for two labelled ones.
+    """
 
     accuracy: float
     false_positives: float

@@ -101,5 +101,5 @@ def drawn(random: np.random.Generator, size: tuple[int, int]) -> Road:
         heading=float(random.normal(0, 0.025 if changing else 0.012)),
         curvature=float(random.normal(0, 1 / 900) if random.random() < 0.6 else random.normal(0, 1 / 6000)),
         bending=float(random.normal(0, 6e-6)),
-        rising=float(random.normal(0, 1e-4)),
+        rising=float(random.normal(0, 6e-5)),
     )

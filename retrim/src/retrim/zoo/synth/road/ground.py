@@ -235,7 +235,8 @@ def _cover(sight: _Sight, line: Line) -> np.ndarray:
 def _dots(sight: _Sight, line: Line) -> np.ndarray:
     """Raised dots, 0.1 m wide, one in every 3 m or so."""
     period = line.period / 4 if line.period else 3.0
-    return sight.across(line.s, 0.11) * sight.along(period, 0.12, line.phase + period / 2)
+    dots = sight.across(line.s, 0.11) * sight.along(period, 0.12, line.phase + period / 2)
+    return np.asarray(dots)
 
 
 def _shade(sight: _Sight, pavement: Pavement, shadows: Sequence[Shadow]) -> np.ndarray:
