@@ -26,8 +26,10 @@ from retrim.recipe.comparison_report import interval, report, table
 from retrim.recipe.part import checked
 from retrim.report.comparison import draw
 from retrim.structures import Elements
+from retrim.zoo import pointpillars
 from retrim.zoo.classifiers import build
 from retrim.zoo.fit import Stage, fit
+from retrim.zoo.pointpillars import PointPillars
 from retrim.zoo.task import Task
 from retrim.zoo.ultrafast import PAPER, SMALL, UltraFast
 
@@ -292,7 +294,10 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
             {"forms": [{**TABLE["forms"][0], "rates": [0.5]}]},
             "forms.0.rates: a rate must be a number >= 1 (weights over kept weights), not 0.5",
         ),
-        ({"task": {"type": "mnist"}}, "task.type must be one of cifar10, imagenet, tusimple, not 'mnist'"),
+        (
+            {"task": {"type": "mnist"}},
+            "task.type must be one of cifar10, imagenet, kitti, tusimple, not 'mnist'",
+        ),
         (
             {"task": {"type": "cifar10", "image": 3}},
             "task must have no key 'image': its keys are batch, data, images, network, type, weights",
@@ -358,6 +363,8 @@ def network_of(task: Any) -> nn.Module:
     """The network of a recipe, without its data."""
     if task.type == "tusimple":
         return UltraFast(SMALL if task.config == "small" else PAPER)
+    if task.type == "kitti":
+        return PointPillars(pointpillars.PAPER)
     return build(task.network, 10, images="cifar" if task.type == "cifar10" else "imagenet")
 
 

@@ -48,13 +48,25 @@ class LanesPart(Part):
     trunk: str | None = None
 
 
-TaskPart = Annotated[CifarPart | FolderPart | LanesPart, Field(discriminator="type")]
+class ScansPart(Part):
+    """`retrim.zoo.pointpillars.PointPillarsTask`: PointPillars on KITTI, or on anything in its layout."""
+
+    type: Literal["kitti"]
+    data: str = "kitti"
+    config: Literal["paper", "small"] = "paper"
+    batch: int = Field(default=4, ge=1)
+    augment: bool = True
+    weights: str | None = None
+
+
+AnyTask = CifarPart | FolderPart | LanesPart | ScansPart
+TaskPart = Annotated[AnyTask, Field(discriminator="type")]
 
 PATHS = ("data", "weights", "trunk")
 """Fields that name files in the folder of data."""
 
 
-def make_task(part: CifarPart | FolderPart | LanesPart, folder: Path) -> Task:
+def make_task(part: AnyTask, folder: Path) -> Task:
     """The task, its files looked for in `folder`.
 
     Raises
@@ -85,17 +97,28 @@ def make_task(part: CifarPart | FolderPart | LanesPart, folder: Path) -> Task:
 
 def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
     """How each task is made of its options; what reads images is loaded here."""
+    from retrim.zoo import kitti, pointpillars, ultrafast
     from retrim.zoo.classification import CifarTask, FolderTask
-    from retrim.zoo.ultrafast import PAPER, SMALL, LaneTask
+    from retrim.zoo.pointpillars.task import PointPillarsTask
     from retrim.zoo.ultrafast.augmentation import Augmentation
 
     def lanes(options: dict[str, Any]) -> Task:
-        config = {"paper": PAPER, "small": SMALL}[options.pop("config")]
+        config = {"paper": ultrafast.PAPER, "small": ultrafast.SMALL}[options.pop("config")]
         augmentation = Augmentation() if options.pop("augment") else None
-        return LaneTask(folder=options.pop("data"), config=config, augmentation=augmentation, **options)
+        return ultrafast.LaneTask(
+            folder=options.pop("data"), config=config, augmentation=augmentation, **options
+        )
+
+    def scans(options: dict[str, Any]) -> Task:
+        config = {"paper": pointpillars.PAPER, "small": pointpillars.SMALL}[options.pop("config")]
+        augmentation = kitti.Augmentation() if options.pop("augment") else None
+        return PointPillarsTask(
+            folder=options.pop("data"), config=config, augmentation=augmentation, **options
+        )
 
     return {
         "cifar10": lambda options: CifarTask(**options),
         "imagenet": lambda options: FolderTask(**options),
+        "kitti": scans,
         "tusimple": lanes,
     }

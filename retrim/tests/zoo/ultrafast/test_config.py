@@ -8,7 +8,7 @@ def test_the_papers_sizes():
     assert PAPER.features == 1800
     assert PAPER.shape == (101, 56, 4)
     assert [round(anchor * 288) for anchor in PAPER.anchors] == list(range(64, 288, 4))
-    assert SMALL.features == 8 * 4 * 10
+    assert SMALL.features == 32 * 3 * 8
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def corners(boxes: np.ndarray) -> np.ndarray:
     cos, sin = np.cos(boxes[:, 6, None]), np.sin(boxes[:, 6, None])
     x = cos * local[..., 0] - sin * local[..., 1]
     y = sin * local[..., 0] + cos * local[..., 1]
-    return np.stack((x, y, local[..., 2]), axis=-1) + boxes[:, None, :3]
+    return np.asarray(np.stack((x, y, local[..., 2]), axis=-1) + boxes[:, None, :3])
 
 
 def inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ def projected(boxes: np.ndarray, calibration: Calibration) -> np.ndarray:
     low = np.where(valid[..., None], pixels, np.inf).min(axis=1)
     high = np.where(valid[..., None], pixels, -np.inf).max(axis=1)
     rectangles = np.concatenate((low, high), axis=1)
-    return np.where(valid.any(axis=1)[:, None], rectangles, 0.0)
+    return np.where(np.any(valid, axis=1, keepdims=True), rectangles, 0.0)
 
 
 def _area(rectangles: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ class Frame:
             return IMAGE_SIZE
         try:
             with Image.open(path) as image:
-                return image.size
+                return int(image.width), int(image.height)
         except Exception as error:
             raise DataError(
                 f"image {str(path)!r} must be a whole picture ({type(error).__name__}): fetch it again, or remove it"
@@ -80,4 +80,4 @@ class Frame:
     def points(self) -> np.ndarray:
         """Points that the camera sees, shape (n, 4); read anew at each call."""
         points = read_points(self.folder / "velodyne" / f"{self.name}.bin")
-        return points[self.calibration.in_view(points, self.image_size)]
+        return np.asarray(points[self.calibration.in_view(points, self.image_size)])
