@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
@@ -125,6 +126,25 @@ def test_slr_follows_the_equations(seed: int) -> None:
     assert seen == {True, False}  # both ways were taken
 
 
+def test_contracting_steps_never_grow() -> None:
+    """s ‖W - Z‖ of each step taken is α times that of the step before (arXiv 2012.10079's theory)."""
+    model = two_layers()
+    pruner = SLR(rho=0.3, every=1, M=5.0, steps="contracting")
+    pruner.prepare(model, PLAN)
+    taken = [0.01 * distance(arrays(model), state(pruner, "copies"))]
+    for number in range(8):
+        wander(model, number)
+        before = state(pruner, "multipliers")
+        pruner.step(lambda n=number: 1.0 / (n + 1))
+        update = pruner.updates[-1]
+        if update.projection_accepted:
+            taken.append(update.step_size * update.distance)
+        assert update.k > number + 1
+        assert distance(before, state(pruner, "multipliers")) <= 2 * taken[0]
+    assert len(taken) > 3
+    assert all(later < earlier for earlier, later in itertools.pairwise(taken))
+
+
 def test_admm_follows_the_equations() -> None:
     model = two_layers()
     pruner = ADMM(rho=0.3, every=1)
@@ -234,6 +254,7 @@ def test_pulls_a_quadratic_to_a_constrained_minimum(pruner: Pruner) -> None:
         ({"step_size": -1.0}, "step_size must be a number > 0, not -1.0"),
         ({"M": 1.0}, "M must be a number > 1, not 1.0"),
         ({"r": 1.0}, "r must lie between 0 and 1, not 1.0"),
+        ({"steps": "long"}, "steps must be 'paper' or 'contracting', not 'long'"),
         ({"rejected": "stop"}, "rejected must be 'continue' or 'restore', not 'stop'"),
     ],
 )

@@ -306,7 +306,7 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
             {"methods": [{"name": "x", "pruner": {"type": "SLR", "rhoo": 1}}]},
             (
                 "methods.0.pruner must have no key 'rhoo': its keys are M, every_epochs, r, rejected, rho, step_size, "
-                "type"
+                "steps, type"
             ),
         ),
         ({"tune": None}, ": tune must be given, since a method is tuned"),

@@ -34,6 +34,10 @@ class SLR(AugmentedLagrangian):
     rejected : {"continue", "restore"}
         Where training between two updates did not lower the Lagrangian: go on
         from there, or put the pruned weights back to where they were.
+    steps : {"paper", "contracting"}
+        Which residual the step size is scaled by: in both of an update's steps
+        that of the update before, as in the paper, or that of the last step that
+        was taken, as in the theory of the method, so that s ‖W - Z‖ never grows.
 
     Notes
     -----
@@ -49,6 +53,7 @@ class SLR(AugmentedLagrangian):
         M: float = 300.0,  # noqa: N803 - the paper's name
         r: float = 0.1,
         rejected: Literal["continue", "restore"] = "continue",
+        steps: Literal["paper", "contracting"] = "paper",
     ) -> None:
         super().__init__(rho, every)
         if not (math.isfinite(step_size) and step_size > 0):
@@ -59,10 +64,13 @@ class SLR(AugmentedLagrangian):
             raise ConfigError(f"r must lie between 0 and 1, not {r}")
         if rejected not in ("continue", "restore"):
             raise ConfigError(f"rejected must be 'continue' or 'restore', not {rejected!r}")
+        if steps not in ("paper", "contracting"):
+            raise ConfigError(f"steps must be 'paper' or 'contracting', not {steps!r}")
         self.step_size = step_size
         self.M = M
         self.r = r
         self.rejected = rejected
+        self.steps = steps
         self._start()
 
     def alpha(self, k: int) -> float:
@@ -91,7 +99,8 @@ class SLR(AugmentedLagrangian):
             loss = self._lagrangian_before - self._pull(self._copies)
         projection_accepted = self._after_projection()
         distance = self._distance(self._copies)
-        self._distance_before = distance
+        if self.steps == "paper":
+            self._distance_before = distance
         self._lagrangian_before = loss + self._pull(self._copies)
         self._remember()
         return Update(
@@ -128,6 +137,8 @@ class SLR(AugmentedLagrangian):
         if distance > 0:  # else all weights have arrived: nothing is left to press
             self._alpha = self.alpha(self._k)
             self._s *= self._alpha * self._distance_before / distance
+            if self.steps == "contracting":
+                self._distance_before = distance
             self._move_multipliers(copies, self._s)
         self._k += 1
 
