@@ -6,6 +6,7 @@ on folders a crop of random size and shape (torchvision's ranges) and a flip.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,9 +45,9 @@ class Classification(Task):
         images, classes = batch
         return functional.cross_entropy(model(images).float(), classes)
 
+    @abstractmethod
     def held_out(self) -> Iterator[Batch]:
         """Batches of the data held out, not augmented."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def score(self, model: nn.Module) -> dict[str, float]:
