@@ -190,6 +190,25 @@ def test_a_rejected_step_restores_the_weights_on_request() -> None:
             np.testing.assert_array_equal(ours, kept)
 
 
+def test_a_projection_that_is_no_better_moves_no_multiplier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exact projection always is: here it is made worse."""
+    model = two_layers()
+    pruner = SLR(rho=0.3, every=1)
+    pruner.prepare(model, PLAN)
+    wander(model, 0)
+    pruner.step(lambda: 1.0)
+    before = state(pruner, "multipliers")
+    monkeypatch.setattr(
+        pruner, "_projections", lambda: [100 * torch.ones_like(t.parameter) for t in pruner.targets]
+    )
+    pruner.step(lambda: 100.0)
+    assert not pruner.updates[-1].weights_accepted
+    assert not pruner.updates[-1].projection_accepted
+    assert pruner.updates[-1].k == pruner.updates[0].k
+    for now, then in zip(state(pruner, "multipliers"), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
 def test_copies_are_no_views_of_live_weights() -> None:
     for pruner in (ADMM(every=1), SLR(every=1, rejected="restore")):
         model = two_layers()

@@ -18,6 +18,7 @@ from retrim.zoo.kitti import (
     read_points,
 )
 from retrim.zoo.kitti.boxes import corners, inside, scanner_boxes
+from retrim.zoo.kitti.metric import recall_thresholds
 from retrim.zoo.kitti.objects import Objects, objects_from_rows
 from retrim.zoo.kitti.overlap import bev_overlap, overlap_3d
 
@@ -207,6 +208,19 @@ def test_hidden_cars_neither_count_nor_harm() -> None:
     alone = average_precision([seen], [cars([0.0, 6.0], [0.9, 0.8])], "Car", difficulty="moderate")
     assert average_precision([both], [detections], "Car", difficulty="moderate") == alone
     assert average_precision([hidden], [detections], "Car", difficulty="moderate") != alone
+
+
+def test_thresholds_are_the_scores_nearest_to_each_recall() -> None:
+    scores = np.random.default_rng(3).permutation(np.linspace(0.9, 0.1, 100))
+    falling = np.sort(scores)[::-1]
+    whole = recall_thresholds(scores, 100)
+    assert len(whole) == 41
+    for point, threshold in enumerate(whole[1:], 1):
+        recall = (np.nonzero(falling == threshold)[0][0] + 1) / 100
+        assert abs(recall - point / 40) <= 0.005 + 1e-9
+    half = recall_thresholds(scores, 200)
+    assert len(half) == 21
+    assert half[-1] == falling[-1]
 
 
 def test_nothing_to_find_is_no_number() -> None:
