@@ -268,13 +268,24 @@ def test_an_interrupted_branch_goes_on_to_the_same_row(
 
 
 def test_epochs_of_retraining_are_counted_from_hardening(run: ComparisonRun) -> None:
-    """The score after 2 epochs is that of two, not of one and two more."""
+    """The score after 2 epochs is that of two, not of one and two more; that after one is taken after one."""
+    branch = next(iter(run.branches()))
     seen: list[tuple[int, int]] = []
-    run._progress = lambda name, step, steps, loss: (
-        seen.append((step, steps)) if "retraining" in name else None
-    )
-    run.row(next(iter(run.branches())))
+    scored: list[int] = []
+
+    class Counted(Toy):
+        def score(self, model: nn.Module) -> dict[str, float]:
+            scored.append(len(seen))
+            return super().score(model)
+
+    def count(name: str, step: int, steps: int, loss: float) -> None:
+        if "retraining" in name:
+            seen.append((step, steps))
+
+    run.task, run._progress = Counted(), count
+    run.row(branch)
     assert seen == [(step, 10) for step in range(1, 11)]
+    assert scored == [0, 5, 10]
 
 
 def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
