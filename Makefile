@@ -66,6 +66,7 @@ bench: setup
 experiments: setup
 	$(BIN)/python retrim/experiments/lm.py
 	$(BIN)/python retrim/experiments/masks.py
+	$(BIN)/python retrim/experiments/groups.py
 	$(BIN)/python conebeam/experiments/tg195.py --json conebeam/experiments/results/tg195.json
 	$(BIN)/python conebeam/experiments/tg61.py --json conebeam/experiments/results/tg61.json
 

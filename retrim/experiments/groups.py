@@ -34,9 +34,9 @@ GROUPS = (1, 2, 4)
 
 def score_seed(seed: int, folder: Path) -> list[dict[str, Any]]:
     """One row for every density and group of one seed."""
-    base = TrainPart(steps=Budget.dense)
+    base = TrainPart(steps=Budget.dense, precision="bf16")
     run = Run(folder, model=ModelPart(), corpus=CorpusPart(), base=base, seed=seed)
-    stage = TrainPart(steps=Budget.branch, rate=base.rate / 2)
+    stage = TrainPart(steps=Budget.branch, rate=base.rate / 2, precision="bf16")
     rows = []
     for density in DENSITIES:
         for group in GROUPS:
