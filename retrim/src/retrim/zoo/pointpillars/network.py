@@ -82,7 +82,7 @@ class PillarLayer(nn.Module):
         pillars, points, inputs = features.shape
         hidden = self.norm(self.linear(features.reshape(-1, inputs)))
         # ReLU is monotonous: after the maximum it is the same, and has less to do.
-        pooled: torch.Tensor = hidden.view(pillars, points, -1).amax(dim=1).relu()
+        pooled: torch.Tensor = hidden.view(pillars, points, hidden.shape[1]).amax(dim=1).relu()
         return pooled
 
 
