@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, to_device
+from array_api_compat import array_namespace, device, is_torch_array, to_device
 
 from retrim.errors import ConfigError, ShapeError, WeightError
 from retrim.structures.densities import Densities
@@ -173,6 +173,16 @@ def check_finite(matrix: Array) -> None:
         )
 
 
+def _kth_largest(scores: Array, k: int) -> Array:
+    """The `k`-th largest of each row, shape (blocks, 1); selected where the library can, else sorted for."""
+    place = scores.shape[1] - k
+    if is_torch_array(scores):
+        return scores.kthvalue(place + 1, dim=1, keepdim=True).values
+    if isinstance(scores, np.ndarray):
+        return np.partition(scores, place, axis=1)[:, place : place + 1]
+    return array_namespace(scores).sort(scores, axis=1)[:, place : place + 1]
+
+
 def largest(scores: Array, kept: int) -> Array:
     """Mark the `kept` largest scores of each row; of equal ones, those that come first.
 
@@ -187,10 +197,12 @@ def largest(scores: Array, kept: int) -> Array:
     array of bool, shape (blocks, groups), with exactly `kept` true in each row.
     """
     xp = array_namespace(scores)
-    threshold = xp.sort(scores, axis=1, descending=True)[:, kept - 1 : kept]
+    threshold = _kth_largest(scores, kept)
     above = scores > threshold
     level = scores == threshold
     room = kept - xp.sum(xp.astype(above, xp.int64), axis=1, keepdims=True)
+    if bool(xp.all(xp.sum(xp.astype(level, xp.int64), axis=1, keepdims=True) == room)):
+        return above | level
     return above | (level & (xp.cumulative_sum(xp.astype(level, xp.int64), axis=1) <= room))
 
 
