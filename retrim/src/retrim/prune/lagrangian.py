@@ -24,6 +24,8 @@ from retrim.errors import ConfigError
 from retrim.prune.plan import Target
 from retrim.prune.pruner import Probe, Pruner, check_finite
 
+_AT_ONCE = 1 << 18  # weights that are summed over in float64, so that they stay in the cache
+
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
@@ -148,8 +150,11 @@ class AugmentedLagrangian(Pruner):
         """<Λ, W - Z> + ρ/2 ‖W - Z‖², summed in float64."""
         total = 0.0
         for weight, copy, multiplier in zip(self._weights(), copies, self._multipliers, strict=True):
-            away = (weight - copy).double()
-            total += float((away * (multiplier.double() + 0.5 * self.rho * away)).sum())
+            rows = max(1, _AT_ONCE * len(weight) // weight.numel())
+            parts = (tensor.split(rows) for tensor in (weight, copy, multiplier))
+            for some, copied, multiplied in zip(*parts, strict=True):
+                away = (some - copied).double()
+                total += float((away * (multiplied.double() + 0.5 * self.rho * away)).sum())
         return total
 
     def _distance(self, copies: list[torch.Tensor]) -> float:
