@@ -36,6 +36,15 @@ class FolderPart(Part):
     workers: int = Field(default=8, ge=1)
 
 
+class LaneAugmentationPart(Part):
+    """`retrim.zoo.ultrafast.augmentation.Augmentation`: how far images are moved at most."""
+
+    rotation: float = Field(default=6.0, ge=0, le=45)
+    across: float = Field(default=200 / 1280, ge=0, le=0.5)
+    down: float = Field(default=100 / 720, ge=0, le=0.5)
+    reflect: float = Field(default=0.5, ge=0, le=1)
+
+
 class LanesPart(Part):
     """`retrim.zoo.ultrafast.LaneTask`: Ultra-Fast-Lane-Detection on TuSimple, or on anything in its layout."""
 
@@ -43,7 +52,7 @@ class LanesPart(Part):
     data: str = "tusimple"
     config: Literal["paper", "small"] = "paper"
     batch: int = Field(default=32, ge=1)
-    augment: bool = True
+    augment: bool | LaneAugmentationPart = True
     weights: str | None = None
     trunk: str | None = None
 
@@ -104,7 +113,8 @@ def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
 
     def lanes(options: dict[str, Any]) -> Task:
         config = {"paper": ultrafast.PAPER, "small": ultrafast.SMALL}[options.pop("config")]
-        augmentation = Augmentation() if options.pop("augment") else None
+        augment = options.pop("augment")
+        augmentation = Augmentation(**(augment if isinstance(augment, dict) else {})) if augment else None
         return ultrafast.LaneTask(
             folder=options.pop("data"), config=config, augmentation=augmentation, **options
         )

@@ -1,0 +1,116 @@
+"""Every recipe that compares pruners: its plan fits its network, and two steps of it run, on data made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from retrim.recipe.comparing import Branch, ComparisonRun
+from retrim.recipe.comparison import Comparison, SLRMethod, read_comparison
+from retrim.zoo import pointpillars
+from retrim.zoo.classifiers import build
+from retrim.zoo.pointpillars import PointPillars
+from retrim.zoo.synth import kitti as made_scans
+from retrim.zoo.synth import tusimple as made_scenes
+from retrim.zoo.ultrafast import PAPER, SMALL, UltraFast
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes" / "slr").glob("*.toml"))
+each_recipe = pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+
+
+@each_recipe
+def test_its_plan_fits_its_network(path: Path) -> None:
+    found = read_comparison(path)
+    with torch.device("meta"):
+        model = network_of(found.task)
+    for forms in found.forms:
+        for rate in forms.rates:
+            targets = forms.plan(rate).resolve(model)
+            assert "conv1.weight" not in [target.name for target in targets]  # the stem stays dense
+            reached = sum(t.reached * t.parameter.numel() for t in targets)
+            assert sum(t.parameter.numel() for t in targets) / reached == pytest.approx(rate, rel=0.02)
+
+LARGE = ("resnet50-imagenet", "vgg16-imagenet", "ultrafast-tusimple", "pointpillars-kitti")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if p.stem in LARGE else []) for p in RECIPES],
+)
+def test_two_steps_run(
+    path: Path, tmp_path: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read_comparison(path)
+    few = shortened(found, folders[found.task.type])
+    run = ComparisonRun(few, folders[found.task.type].parent, tmp_path / "run")
+    monkeypatch.setattr(type(run.task), "steps", property(lambda task: 2))
+    chosen = next(method for method in few.methods if isinstance(method.pruner, SLRMethod))
+    rate = few.forms[0].rates[-1]
+    row = run.row(Branch(few.forms[0], rate, chosen, 0, 0.01))
+    assert row["updates"][-1]["step"] == 2
+    assert row["plan_rate"] == pytest.approx(rate, rel=0.02)
+    assert all(np.isfinite(row["score"][after][run.task.metric]) for after in ("0", "1"))
+
+
+def shortened(found: Comparison, data: Path) -> Comparison:
+    """The recipe with two small batches, no public weights, and one epoch of everything."""
+    task: dict[str, Any] = {"data": data.name, "batch": 2, "weights": None}
+    if found.task.type == "imagenet":
+        task |= {"size": 64, "workers": 1}
+    if found.task.type == "tusimple":
+        task |= {"trunk": None}
+    return found.model_copy(
+        update={
+            "task": found.task.model_copy(update=task),
+            "dense": None,
+            "prune": found.prune.model_copy(update={"epochs": 1}),
+            "retrain": found.retrain.model_copy(update={"epochs": 1, "score_after": (0, 1)}),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny folder of data for each kind of task."""
+    root = tmp_path_factory.mktemp("data")
+    for name, make in MAKERS.items():
+        make(root / name)
+    return {name: root / name for name in MAKERS}
+
+
+def _classes(parts: tuple[str, str], size: int) -> Callable[[Path], None]:
+    """Folders of noise, by class."""
+
+    def make(folder: Path) -> None:
+        random = np.random.default_rng(0)
+        for part in parts:
+            for label in range(10):
+                to = folder / part / f"{label}"
+                to.mkdir(parents=True)
+                Image.fromarray(random.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(to / "a.png")
+
+    return make
+
+
+MAKERS: dict[str, Callable[[Path], Any]] = {
+    "cifar10": _classes(("train", "test"), 32),
+    "imagenet": _classes(("train", "val"), 80),
+    "tusimple": lambda folder: made_scenes.synthesise(folder, training=4, validation=1),
+    "kitti": lambda folder: made_scans.synthesise(folder, training=4, validation=2),
+}
+
+
+def network_of(task: Any) -> nn.Module:
+    """The network of a recipe, without its data."""
+    if task.type == "tusimple":
+        return UltraFast(SMALL if task.config == "small" else PAPER)
+    if task.type == "kitti":
+        return PointPillars(pointpillars.SMALL if task.config == "small" else pointpillars.PAPER)
+    return build(task.network, 10, images="cifar" if task.type == "cifar10" else "imagenet")
