@@ -1,0 +1,16 @@
+"""The 80 classes of COCO's boxes, in the order of their category ids (which run to 90, with gaps)."""
+
+from __future__ import annotations
+
+_LIST = """
+person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
+parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
+handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard,
+surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
+broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop,
+mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors,
+teddy bear, hair drier, toothbrush
+"""
+
+NAMES: tuple[str, ...] = tuple(name.strip() for name in _LIST.split(","))
+"""Class names; darknet's list has the same order and calls six of them otherwise (motorbike, sofa, …)."""
