@@ -40,6 +40,13 @@ def slr(
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write the numbers to this file.")
     ] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Take branches that an earlier result file holds (several allowed)."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Log updates of the multipliers for TensorBoard to this folder.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw them (PNG, SVG or PDF).")] = None,
 ) -> None:
     """Compare SLR, ADMM and magnitude pruning at equal budgets.  A second call goes on where the first stopped."""
@@ -60,7 +67,9 @@ def slr(
     make_folder(folder)
     root = Path(os.environ.get("RETRIM_DATA", "data")) if data is None else data
     with resumable(), bars() as progress:
-        run = ComparisonRun(recipe, root, folder, progress)
+        run = ComparisonRun(recipe, root, folder, progress, tensorboard=tensorboard)
+        for path in earlier or []:
+            run.take(path)
         baseline = run.baseline()
         rows: list[dict[str, Any]] = [
             run.row(branch)

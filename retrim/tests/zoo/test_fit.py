@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -229,6 +230,55 @@ def test_a_comparison_runs_whole_and_is_found_again(run: ComparisonRun, tmp_path
     again = ComparisonRun(run.recipe, tmp_path, tmp_path / "run", progress=never)
     assert [again.row(branch) for branch in again.branches()] == rows
     assert again.baseline() == baseline
+
+    with (
+        tmp_path / "run" / f"updates-{comparing.key_of(run.recipe, next(run.branches()))}.csv"
+    ).open() as file:
+        table_of_updates = list(csv.DictReader(file))
+    assert [float(line["distance"]) for line in table_of_updates] == [
+        u["distance"] for u in rows[0]["updates"]
+    ]
+    assert [line["weights_accepted"] for line in table_of_updates] == [
+        str(int(update["weights_accepted"])) for update in rows[0]["updates"]
+    ]
+
+
+def test_branches_are_taken_from_an_earlier_result(run: ComparisonRun, tmp_path: Path) -> None:
+    rows = [run.row(branch) for branch in run.branches()]
+    result = report(run, run.baseline(), rows)
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(result))
+    elsewhere = ComparisonRun(run.recipe, tmp_path, tmp_path / "elsewhere", progress=never)
+    assert elsewhere.take(path) == len(rows) + 2  # two that lost the tuning
+    assert elsewhere.take(path) == 0
+    assert report(elsewhere, elsewhere.baseline(), [elsewhere.row(b) for b in elsewhere.branches()]) == result
+
+    shorter = run.recipe.prune.model_copy(update={"epochs": run.recipe.prune.epochs + 1})
+    other = ComparisonRun(run.recipe.model_copy(update={"prune": shorter}), tmp_path, tmp_path / "other")
+    assert other.take(path) == 0
+    assert list((tmp_path / "other").glob("row-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "must be a result file that can be read: No such file or directory"),
+        ("{", "must be a result of `retrim experiment slr --json`, but is something else or damaged"),
+        (
+            '{"kind": 1}',
+            "must be a result of `retrim experiment slr --json`, but is something else or damaged",
+        ),
+    ],
+)
+def test_files_that_are_no_results(
+    text: str | None, sentence: str, run: ComparisonRun, tmp_path: Path
+) -> None:
+    path = tmp_path / "result.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        run.take(path)
+    assert str(caught.value) == f"{str(path)!r} {sentence}"
 
 
 def never(*_: Any) -> None:

@@ -37,6 +37,7 @@ def test_its_plan_fits_its_network(path: Path) -> None:
             reached = sum(t.reached * t.parameter.numel() for t in targets)
             assert sum(t.parameter.numel() for t in targets) / reached == pytest.approx(rate, rel=0.02)
 
+
 LARGE = ("resnet50-imagenet", "vgg16-imagenet", "ultrafast-tusimple", "pointpillars-kitti")
 
 

@@ -6,8 +6,9 @@ between, weights feel ``ρ (W - Z + U)`` besides the loss.
 
 from __future__ import annotations
 
-from retrim.prune.lagrangian import AugmentedLagrangian, Update, norm
+from retrim.prune.lagrangian import AugmentedLagrangian, norm
 from retrim.prune.pruner import Probe
+from retrim.prune.update import Update
 
 
 class ADMM(AugmentedLagrangian):

@@ -14,52 +14,19 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import distributed
 
 from retrim.errors import ConfigError
+from retrim.prune.diagnostics import Watcher
 from retrim.prune.plan import Target
 from retrim.prune.pruner import Probe, Pruner, check_finite
+from retrim.prune.update import Update
 
 _AT_ONCE = 1 << 18  # weights that are summed over in float64, so that they stay in the cache
-
-
-@dataclass(frozen=True, kw_only=True)
-class Update:
-    """One update of the multipliers, for diagnostics.
-
-    Attributes
-    ----------
-    step : int
-        Optimiser steps done.
-    k : int
-        Multiplier steps accepted so far, and one.
-    step_size : float
-        By which multipliers moved last.
-    alpha : float
-        Its factor; 1 where the method has none.
-    distance : float
-        ‖W - Z‖ over all layers, with the new Z.
-    relative : float
-        `distance` over ‖W‖.
-    probe_loss : float or None
-        Mean loss over the probe, where the method asks for it.
-    weights_accepted, projection_accepted : bool
-        Whether multipliers moved after the weights, and after the projection.
-    """
-
-    step: int
-    k: int
-    step_size: float
-    alpha: float
-    distance: float
-    relative: float
-    probe_loss: float | None
-    weights_accepted: bool
-    projection_accepted: bool
 
 
 class AugmentedLagrangian(Pruner):
@@ -84,6 +51,11 @@ class AugmentedLagrangian(Pruner):
         self._copies: list[torch.Tensor] = []
         self._multipliers: list[torch.Tensor] = []
         self._updates: list[Update] = []
+        self._watchers: tuple[Watcher, ...] = ()
+
+    def watch(self, *watchers: Watcher) -> None:
+        """Call these after every update, in place of any before; see `retrim.prune.diagnostics`."""
+        self._watchers = watchers
 
     @property
     def updates(self) -> list[Update]:
@@ -115,6 +87,8 @@ class AugmentedLagrangian(Pruner):
             for target in self.targets:
                 check_finite(target)
             self._updates.append(self._update(probe))
+            for watcher in self._watchers:
+                watcher(self.updates)
 
     def _penalty(self) -> float:
         return self._pull(self._copies)
@@ -151,7 +125,7 @@ class AugmentedLagrangian(Pruner):
         total = 0.0
         for weight, copy, multiplier in zip(self._weights(), copies, self._multipliers, strict=True):
             rows = max(1, _AT_ONCE * len(weight) // weight.numel())
-            parts = (tensor.split(rows) for tensor in (weight, copy, multiplier))
+            parts = (torch.split(tensor, rows) for tensor in (weight, copy, multiplier))
             for some, copied, multiplied in zip(*parts, strict=True):
                 away = (some - copied).double()
                 total += float((away * (multiplied.double() + 0.5 * self.rho * away)).sum())

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import torch
 
 from retrim.errors import ConfigError
-from retrim.prune.lagrangian import AugmentedLagrangian, Update, agreed, norm
+from retrim.prune.lagrangian import AugmentedLagrangian, agreed, norm
 from retrim.prune.pruner import Probe
+from retrim.prune.update import Update
 
 
 class SLR(AugmentedLagrangian):

@@ -25,7 +25,9 @@ from retrim.files import replacing
 from retrim.prune import Hardened, Pruner
 from retrim.prune.lagrangian import AugmentedLagrangian
 from retrim.recipe.comparison import Comparison, FormsPart, MethodPart
+from retrim.recipe.earlier import Earlier
 from retrim.recipe.tasks import make_task
+from retrim.recipe.watching import watched
 from retrim.zoo.fit import Curve, fit
 from retrim.zoo.task import Task
 
@@ -61,12 +63,20 @@ class ComparisonRun:
     folder : Path
         Checkpoints and rows; made where it is missing.
     progress : callable, optional
+    tensorboard : Path, optional
+        Folder that updates of the multipliers are logged to, a run for each branch.
     """
 
     def __init__(
-        self, recipe: Comparison, data: Path, folder: Path, progress: Progress | None = None
+        self,
+        recipe: Comparison,
+        data: Path,
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        tensorboard: Path | None = None,
     ) -> None:
-        self.recipe, self.folder = recipe, folder
+        self.recipe, self.folder, self._tensorboard = recipe, folder, tensorboard
         self.task: Task = make_task(recipe.task, data)
         self._progress = progress
 
@@ -101,12 +111,16 @@ class ComparisonRun:
         tune = self.recipe.tune
         assert tune is not None  # noqa: S101 - the recipe was checked
         forms = next(forms for forms in self.recipe.forms if forms.name == tune.forms)
-        scores = []
-        for rho in tune.rho:
-            branch = Branch(forms, tune.rate, method, tune.seed, rho)
-            scores.append(self.row(branch, retrain=False)["score"]["0"][self.task.metric])
+        rows = [self.row(Branch(forms, tune.rate, method, tune.seed, rho), retrain=False) for rho in tune.rho]
+        scores = [row["score"]["0"][self.task.metric] for row in rows]
         best = max(range(len(scores)), key=scores.__getitem__)
-        return {"method": method.name, "grid": list(tune.rho), "scores": scores, "rho": tune.rho[best]}
+        return {
+            "method": method.name,
+            "grid": list(tune.rho),
+            "scores": scores,
+            "rho": tune.rho[best],
+            "rows": rows,
+        }
 
     def row(self, branch: Branch, *, retrain: bool = True) -> dict[str, Any]:
         """What a branch reached, up to hard pruning or whole; what is done is found on disk."""
@@ -125,6 +139,32 @@ class ComparisonRun:
                 path.unlink(missing_ok=True)
         return found
 
+    def take(self, path: Path) -> int:
+        """Take what an earlier result file holds as if it had been run here; how many branches that were.
+
+        Branches of other settings are passed over, and those that are here already.
+
+        Raises
+        ------
+        ConfigError
+            If it is no result of a comparison.
+        """
+        earlier = Earlier.read(path)
+        kept = self.folder / f"dense-{self._key(None)}.json"
+        if key_of(earlier.recipe, None) != self._key(None):
+            return 0
+        if not kept.exists():
+            self._keep(kept, earlier.baseline)
+        taken = 0
+        for row in earlier.rows:
+            branch = branch_of(earlier.recipe, row)
+            found = self._found(branch)
+            further = found is None or len(found["score"]) < len(row["score"])
+            if further and key_of(earlier.recipe, branch) == self._key(branch):
+                self._keep(self._row_path(branch), row)
+                taken += 1
+        return taken
+
     def is_done(self, branch: Branch) -> bool:
         """Whether all that a branch is asked for is on disk."""
         found = self._found(branch)
@@ -135,15 +175,17 @@ class ComparisonRun:
         model = copy.deepcopy(self.dense)
         pruner = branch.method.pruner.pruner(self.task.steps, branch.rho)
         pruner.prepare(model, branch.forms.plan(branch.rate))
-        curve = fit(
-            self.task,
-            model,
-            self.recipe.prune.stage(),
-            seed=branch.seed,
-            pruner=pruner,
-            checkpoint=self.folder / f"prune-{key}.pt",
-            on_step=self._reporter(branch.name),
-        )
+        log = None if self._tensorboard is None else self._tensorboard / branch.name
+        with watched(pruner, self.folder / f"updates-{key}.csv", log):
+            curve = fit(
+                self.task,
+                model,
+                self.recipe.prune.stage(),
+                seed=branch.seed,
+                pruner=pruner,
+                checkpoint=self.folder / f"prune-{key}.pt",
+                on_step=self._reporter(branch.name),
+            )
         return model, pruner, curve
 
     def _described(self, branch: Branch, model: nn.Module, pruner: Pruner, curve: Curve) -> dict[str, Any]:
@@ -198,25 +240,7 @@ class ComparisonRun:
         return None if progress is None else lambda step, steps, loss: progress(name, step, steps, loss)
 
     def _key(self, branch: Branch | None) -> str:
-        """Hash of everything that decides the dense network, or a branch."""
-        recipe = self.recipe
-        decides: dict[str, Any] = {
-            "task": recipe.task.model_dump(),
-            "dense": recipe.dense and recipe.dense.model_dump(),
-        }
-        if branch is not None:
-            rules = [(rule.weights, rule.structure.to_dict()) for rule in branch.forms.rules]
-            decides |= {
-                "prune": recipe.prune.model_dump(),
-                "retrain": recipe.retrain.model_dump(),
-                "rules": rules,
-                "rate": branch.rate,
-                "pruner": branch.method.pruner.model_dump(),
-                "seed": branch.seed,
-                "rho": branch.rho,
-            }
-        text = json.dumps(decides, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return key_of(self.recipe, branch)
 
     def _keep(self, path: Path, found: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,6 +255,34 @@ class ComparisonRun:
                 f"{str(path)!r} must be the result of a branch, but is damaged: remove it"
             ) from None
         return found
+
+
+def branch_of(recipe: Comparison, row: dict[str, Any]) -> Branch:
+    """The branch of a recipe that a row belongs to."""
+    forms = next(forms for forms in recipe.forms if forms.name == row["forms"])
+    method = next(method for method in recipe.methods if method.name == row["method"])
+    return Branch(forms, row["rate"], method, row["seed"], row["rho"] if method.tuned else None)
+
+
+def key_of(recipe: Comparison, branch: Branch | None) -> str:
+    """Hash of everything that decides the dense network, or a branch."""
+    decides: dict[str, Any] = {
+        "task": recipe.task.model_dump(),
+        "dense": recipe.dense and recipe.dense.model_dump(),
+    }
+    if branch is not None:
+        rules = [(rule.weights, rule.structure.to_dict()) for rule in branch.forms.rules]
+        decides |= {
+            "prune": recipe.prune.model_dump(),
+            "retrain": recipe.retrain.model_dump(),
+            "rules": rules,
+            "rate": branch.rate,
+            "pruner": branch.method.pruner.model_dump(),
+            "seed": branch.seed,
+            "rho": branch.rho,
+        }
+    text = json.dumps(decides, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def rates(model: nn.Module, pruner: Pruner) -> dict[str, float]:
