@@ -104,7 +104,7 @@ PRUNERS: dict[str, Callable[[], Pruner]] = {
     "lasso selective": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3, selective=True),
     "admm": lambda: ADMM(rho=0.05, every=2),
     "slr": lambda: SLR(rho=0.05, every=2),
-    "slr contracting": lambda: SLR(rho=0.05, every=2, steps="contracting"),
+    "slr as printed": lambda: SLR(rho=0.05, every=2, steps="paper"),
     "slr restoring": lambda: SLR(rho=0.05, every=2, rejected="restore"),
 }
 

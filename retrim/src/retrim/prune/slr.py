@@ -35,10 +35,10 @@ class SLR(AugmentedLagrangian):
     rejected : {"continue", "restore"}
         Where training between two updates did not lower the Lagrangian: go on
         from there, or put the pruned weights back to where they were.
-    steps : {"paper", "contracting"}
-        Which residual the step size is scaled by: in both of an update's steps
-        that of the update before, as in the paper, or that of the last step that
-        was taken, as in the theory of the method, so that s ‖W - Z‖ never grows.
+    steps : {"contracting", "paper"}
+        Which residual the step size is scaled by: that of the last step that was taken,
+        so that s ‖W - Z‖ never grows, as the theory of the method asks for; or, in both of an
+        update's steps, that of the update before, as the paper's equations are printed.
 
     Notes
     -----
@@ -54,7 +54,7 @@ class SLR(AugmentedLagrangian):
         M: float = 300.0,  # noqa: N803 - the paper's name
         r: float = 0.1,
         rejected: Literal["continue", "restore"] = "continue",
-        steps: Literal["paper", "contracting"] = "paper",
+        steps: Literal["contracting", "paper"] = "contracting",
     ) -> None:
         super().__init__(rho, every)
         if not (math.isfinite(step_size) and step_size > 0):
@@ -65,8 +65,8 @@ class SLR(AugmentedLagrangian):
             raise ConfigError(f"r must lie between 0 and 1, not {r}")
         if rejected not in ("continue", "restore"):
             raise ConfigError(f"rejected must be 'continue' or 'restore', not {rejected!r}")
-        if steps not in ("paper", "contracting"):
-            raise ConfigError(f"steps must be 'paper' or 'contracting', not {steps!r}")
+        if steps not in ("contracting", "paper"):
+            raise ConfigError(f"steps must be 'contracting' or 'paper', not {steps!r}")
         self.step_size = step_size
         self.M = M
         self.r = r

@@ -125,7 +125,7 @@ class SLRMethod(Part):
     M: float = Field(default=300.0, gt=1, allow_inf_nan=False)
     r: float = Field(default=0.1, gt=0, lt=1)
     rejected: Literal["continue", "restore"] = "continue"
-    steps: Literal["paper", "contracting"] = "paper"
+    steps: Literal["contracting", "paper"] = "contracting"
 
     def pruner(self, steps: int, rho: float | None) -> Pruner:
         """Not prepared; `steps` are those of an epoch."""

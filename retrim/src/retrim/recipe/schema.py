@@ -110,7 +110,7 @@ class SLRPart(Part):
     M: float = Field(default=300.0, gt=1, allow_inf_nan=False)
     r: float = Field(default=0.1, gt=0, lt=1)
     rejected: Literal["continue", "restore"] = "continue"
-    steps: Literal["paper", "contracting"] = "paper"
+    steps: Literal["contracting", "paper"] = "contracting"
 
 
 PrunerPart = Annotated[ADMMPart | MagnitudePart | GroupLassoPart | SLRPart, Field(discriminator="type")]

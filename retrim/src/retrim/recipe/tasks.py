@@ -68,10 +68,35 @@ class ScansPart(Part):
     weights: str | None = None
 
 
-AnyTask = CifarPart | FolderPart | LanesPart | ScansPart
+class ImageAugmentationPart(Part):
+    """`retrim.zoo.coco.Augmentation`: how far images are moved and coloured at most."""
+
+    jitter: float = Field(default=0.15, ge=0, le=0.45)
+    flip: float = Field(default=0.5, ge=0, le=1)
+    hue: float = Field(default=0.1, ge=0, le=0.5)
+    saturation: float = Field(default=1.5, ge=1, allow_inf_nan=False)
+    exposure: float = Field(default=1.5, ge=1, allow_inf_nan=False)
+    mosaic: float = Field(default=0.0, ge=0, le=1)
+
+
+class ImagesPart(Part):
+    """`retrim.zoo.darknet.DarknetTask`: a detector from a `.cfg` on COCO, or on anything in its layouts."""
+
+    type: Literal["coco"]
+    data: str = "coco"
+    cfg: str
+    weights: str | None = None
+    batch: int = Field(default=16, ge=1)
+    size: int = Field(default=0, ge=0)
+    keep_aspect: bool = True
+    augment: bool | ImageAugmentationPart = True
+    workers: int = Field(default=2, ge=1)
+
+
+AnyTask = CifarPart | FolderPart | LanesPart | ScansPart | ImagesPart
 TaskPart = Annotated[AnyTask, Field(discriminator="type")]
 
-PATHS = ("data", "weights", "trunk")
+PATHS = ("data", "weights", "trunk", "cfg")
 """Fields that name files in the folder of data."""
 
 
@@ -106,8 +131,9 @@ def make_task(part: AnyTask, folder: Path) -> Task:
 
 def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
     """How each task is made of its options; what reads images is loaded here."""
-    from retrim.zoo import kitti, pointpillars, ultrafast
+    from retrim.zoo import coco, kitti, pointpillars, ultrafast
     from retrim.zoo.classification import CifarTask, FolderTask
+    from retrim.zoo.darknet.task import DarknetTask
     from retrim.zoo.pointpillars.task import PointPillarsTask
     from retrim.zoo.ultrafast.augmentation import Augmentation
 
@@ -126,9 +152,17 @@ def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
             folder=options.pop("data"), config=config, augmentation=augmentation, **options
         )
 
+    def images(options: dict[str, Any]) -> Task:
+        augment = options.pop("augment")
+        augmentation = (
+            coco.Augmentation(**(augment if isinstance(augment, dict) else {})) if augment else None
+        )
+        return DarknetTask(folder=options.pop("data"), augmentation=augmentation, **options)
+
     return {
         "cifar10": lambda options: CifarTask(**options),
         "imagenet": lambda options: FolderTask(**options),
+        "coco": images,
         "kitti": scans,
         "tusimple": lanes,
     }

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrim.errors import ConfigError
-from retrim.zoo.coco import Letterbox
+from retrim.zoo.coco import Augmentation, Instances, Letterbox
 from retrim.zoo.coco.letterbox import GREY
 
 SIDES = st.integers(1, 700)
@@ -88,3 +88,25 @@ def test_sides_are_checked():
     with pytest.raises(ConfigError) as raised:
         Letterbox(size=(4, 4), shape=(5, 5), window=(3, 0, 3, 4))
     assert str(raised.value) == "window must have right > left and bottom > top, not (3, 0, 3, 4)"
+
+
+def test_an_image_can_fill_the_input() -> None:
+    box = Letterbox.fit((200, 50), (64, 96), keep_aspect=False)
+    assert box.to_network(np.array([[0, 0, 200, 50]])).tolist() == [[0, 0, 96, 64]]
+    drawn = box.image(np.full((50, 200, 3), 7, dtype=np.uint8))
+    assert (drawn == 7).all()
+    moved = Augmentation(jitter=0, flip=0, hue=0, saturation=1, exposure=1, keep_aspect=False)
+    image, found = moved.sample(
+        [
+            (
+                np.full((50, 200, 3), 7, dtype=np.uint8),
+                Instances.of(np.array([[20, 10, 120, 30]]), np.array([1])),
+            )
+        ],
+        0,
+        (64, 96),
+        seed=0,
+        epoch=0,
+    )
+    assert (image == 7).all()
+    np.testing.assert_allclose(found.boxes, [[9.6, 12.8, 57.6, 38.4]], rtol=1e-6)

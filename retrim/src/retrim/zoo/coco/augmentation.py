@@ -59,6 +59,8 @@ class Augmentation:
         Largest factors; as often they are divided by.
     mosaic : float
         Probability that three more images of the data set share the input.
+    keep_aspect : bool
+        Whether images start from the letterbox, or from filling the input.
     """
 
     jitter: float = 0.15
@@ -67,6 +69,7 @@ class Augmentation:
     saturation: float = 1.5
     exposure: float = 1.5
     mosaic: float = 0.0
+    keep_aspect: bool = True
 
     def __post_init__(self) -> None:
         for name, most in (("jitter", 0.45), ("flip", 1.0), ("hue", 0.5), ("mosaic", 1.0)):
@@ -105,7 +108,7 @@ class Augmentation:
         """An image on its own; ten numbers are drawn."""
         size = image.shape[1], image.shape[0]
         moves = generator.uniform(-self.jitter, self.jitter, 4) * np.tile(size, 2)
-        left, top, right, bottom = np.array(Letterbox.fit(size, shape).window) + moves
+        left, top, right, bottom = np.array(self._fitted(size, shape).window) + moves
         box = Letterbox(size=size, shape=shape, window=(left, top, right, bottom))
         return self._placed(image, instances, box, self._mirrored(generator), generator)
 
@@ -141,11 +144,14 @@ class Augmentation:
     ) -> Letterbox:
         """A window of `part` (height, width) that begins at the image's `first` column and row, or ends at its last."""
         size = image.shape[1], image.shape[0]
-        scale = Letterbox.fit(size, shape).scale * generator.uniform(1 - 2 * self.jitter, 1, 2)
+        scale = self._fitted(size, shape).scale * generator.uniform(1 - 2 * self.jitter, 1, 2)
         across, down = part[1] / scale[0], part[0] / scale[1]
         left = 0.0 if first[0] else size[0] - across
         top = 0.0 if first[1] else size[1] - down
         return Letterbox(size=size, shape=part, window=(left, top, left + across, top + down))
+
+    def _fitted(self, size: tuple[int, int], shape: tuple[int, int]) -> Letterbox:
+        return Letterbox.fit(size, shape, keep_aspect=self.keep_aspect)
 
     def _mirrored(self, generator: np.random.Generator) -> bool:
         return bool(generator.random() < self.flip)

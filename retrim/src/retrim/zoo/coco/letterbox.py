@@ -45,10 +45,12 @@ class Letterbox:
             raise ConfigError(f"window must have right > left and bottom > top, not {self.window}")
 
     @classmethod
-    def fit(cls, size: tuple[int, int], shape: tuple[int, int]) -> Letterbox:
-        """All of an image, in the middle, as large as fits without a change of its aspect."""
+    def fit(cls, size: tuple[int, int], shape: tuple[int, int], *, keep_aspect: bool = True) -> Letterbox:
+        """All of an image, in the middle, as large as fits without a change of its aspect, or filling the input."""
         (width, height), (rows, columns) = size, shape
         _check(size, shape)
+        if not keep_aspect:
+            return cls(size=size, shape=shape, window=(0.0, 0.0, float(width), float(height)))
         pixel = max(width / columns, height / rows)  # of the network, in those of the image
         across, down = (columns * pixel - width) / 2, (rows * pixel - height) / 2
         return cls(size=size, shape=shape, window=(-across, -down, width + across, height + down))
