@@ -90,3 +90,18 @@ def test_scenes_are_made_and_pruners_compared_on_them(tmp_path: Path) -> None:
         "retrim: task.data must be a file or folder of 'elsewhere', but 'made' is not there: give the folder of your "
         "data by --data, or its name in the recipe\n"
     )
+
+
+def test_scans_are_made(tmp_path: Path) -> None:
+    command = ("data", "synth-kitti", "--training", "2", "--validation", "1", "--seed", "3")
+    for out in ("made", "again"):
+        made = retrim(*command, "--out", out, folder=tmp_path)
+        assert made.returncode == 0, made.stderr
+        assert f"{out}: 2 scans to train on, 1 held out, in the layout of KITTI" in made.stdout
+    files = sorted(path.relative_to(tmp_path / "made") for path in (tmp_path / "made").rglob("*.*"))
+    assert {path.suffix for path in files} == {".bin", ".txt"}
+    for path in files:
+        assert (tmp_path / "made" / path).read_bytes() == (tmp_path / "again" / path).read_bytes()
+    again = retrim(*command, "--out", "made", folder=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1

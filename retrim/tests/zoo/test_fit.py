@@ -23,7 +23,7 @@ from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
 from retrim.recipe import comparing
 from retrim.recipe.comparing import ComparisonRun
 from retrim.recipe.comparison import Comparison, read_comparison
-from retrim.recipe.comparison_report import interval, report, table
+from retrim.recipe.comparison_report import interval, paired, report, table
 from retrim.recipe.part import checked
 from retrim.report.comparison import draw
 from retrim.structures import Elements
@@ -218,7 +218,7 @@ def test_a_comparison_runs_whole_and_is_found_again(run: ComparisonRun, tmp_path
         assert 0 < row["lost"] < 1
     result = report(run, baseline, rows)
     json.dumps(result)
-    assert len(result["paired"]) == 2 * 3
+    assert len(result["paired"]) == 2 * 2 * 3
     assert {found["rho"] for found in result["tuning"]} <= {0.01, 0.1}
     assert table(result).row_count == 6
     draw(result, tmp_path / "picture.png")
@@ -354,7 +354,7 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
         ),
         (
             {"task": {"type": "mnist"}},
-            "task.type must be one of cifar10, imagenet, kitti, tusimple, not 'mnist'",
+            "task.type must be one of cifar10, coco, imagenet, kitti, tusimple, not 'mnist'",
         ),
         (
             {"task": {"type": "cifar10", "image": 3}},
@@ -453,3 +453,15 @@ def test_intervals_are_students() -> None:
     assert interval([1.0]) == (None, None)
     low, high = interval([1.0, 2.0, 3.0])
     assert (low, high) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5))
+
+
+def test_methods_are_paired_with_admm_by_seed() -> None:
+    def row(method: str, seed: int, hard: float) -> dict[str, Any]:
+        return {"forms": "e", "rate": 4, "method": method, "seed": seed, "score": {"0": {"top1": hard}}}
+
+    rows = [row("SLR", 0, 50.0), row("SLR", 1, 52.0), row("ADMM", 1, 49.0), row("ADMM", 0, 48.0)]
+    rows += [row("SLR", 2, 99.0), row("magnitude", 0, 40.0)]
+    slr, magnitude = paired(rows, "top1")
+    assert (slr["method"], slr["seeds"], slr["minus_admm"]) == ("SLR", [0, 1], 2.5)
+    assert slr["high"] - slr["low"] == pytest.approx(2 * 12.706 * 0.5, rel=1e-3)
+    assert (magnitude["method"], magnitude["minus_admm"], magnitude["low"]) == ("magnitude", -8.0, None)

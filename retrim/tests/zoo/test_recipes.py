@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from retrim.recipe.comparing import Branch, ComparisonRun
 from retrim.recipe.comparison import Comparison, SLRMethod, read_comparison
 from retrim.zoo import pointpillars
 from retrim.zoo.classifiers import build
+from retrim.zoo.darknet import DarknetNetwork
 from retrim.zoo.pointpillars import PointPillars
 from retrim.zoo.synth import kitti as made_scans
 from retrim.zoo.synth import tusimple as made_scenes
@@ -28,17 +30,25 @@ each_recipe = pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path i
 @each_recipe
 def test_its_plan_fits_its_network(path: Path) -> None:
     found = read_comparison(path)
+    cfg = cfg_of(found.task)
     with torch.device("meta"):
-        model = network_of(found.task)
+        model = network_of(found.task, cfg)
     for forms in found.forms:
         for rate in forms.rates:
             targets = forms.plan(rate).resolve(model)
-            assert "conv1.weight" not in [target.name for target in targets]  # the stem stays dense
+            pruned = [target.name for target in targets]
+            assert not {"conv1.weight", "layers.0.conv.weight"} & set(pruned)  # the stem stays dense
+            if isinstance(model, DarknetNetwork):
+                assert all(
+                    model.get_submodule(name.removesuffix(".conv.weight")).conv.bias is None
+                    for name in pruned
+                )
+                assert all(len(target.parameter[0]) > 1 for target in targets)  # neither heads nor depthwise
             reached = sum(t.reached * t.parameter.numel() for t in targets)
             assert sum(t.parameter.numel() for t in targets) / reached == pytest.approx(rate, rel=0.02)
 
 
-LARGE = ("resnet50-imagenet", "vgg16-imagenet", "ultrafast-tusimple", "pointpillars-kitti")
+LARGE = ("yolov3-coco", "resnet50-imagenet", "vgg16-imagenet", "ultrafast-tusimple", "pointpillars-kitti")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +59,7 @@ def test_two_steps_run(
     path: Path, tmp_path: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = read_comparison(path)
-    few = shortened(found, folders[found.task.type])
+    few = shortened(found, folders[found.task.type], cfg_of(found.task))
     run = ComparisonRun(few, folders[found.task.type].parent, tmp_path / "run")
     monkeypatch.setattr(type(run.task), "steps", property(lambda task: 2))
     chosen = next(method for method in few.methods if isinstance(method.pruner, SLRMethod))
@@ -60,13 +70,26 @@ def test_two_steps_run(
     assert all(np.isfinite(row["score"][after][run.task.metric]) for after in ("0", "1"))
 
 
-def shortened(found: Comparison, data: Path) -> Comparison:
+def cfg_of(task: Any) -> Path | None:
+    """The cfg that a recipe names, from the folder of real data, whatever folder it lies in there."""
+    if task.type != "coco":
+        return None
+    folder = Path(os.environ.get("RETRIM_DATA", Path(__file__).parents[4] / "shared" / "data")) / "yolo"
+    path = next(folder.rglob(Path(task.cfg).name), None)
+    if path is None:
+        pytest.skip(f"{Path(task.cfg).name} is not in {folder}; set RETRIM_DATA to the folder of the data")
+    return path
+
+
+def shortened(found: Comparison, data: Path, cfg: Path | None) -> Comparison:
     """The recipe with two small batches, no public weights, and one epoch of everything."""
     task: dict[str, Any] = {"data": data.name, "batch": 2, "weights": None}
     if found.task.type == "imagenet":
         task |= {"size": 64, "workers": 1}
     if found.task.type == "tusimple":
         task |= {"trunk": None}
+    if cfg is not None:
+        task |= {"cfg": str(cfg), "size": 64, "workers": 1}
     return found.model_copy(
         update={
             "task": found.task.model_copy(update=task),
@@ -100,16 +123,31 @@ def _classes(parts: tuple[str, str], size: int) -> Callable[[Path], None]:
     return make
 
 
+def _boxes(folder: Path) -> None:
+    """Noise with a box in each image."""
+    random = np.random.default_rng(0)
+    for part in ("train", "val"):
+        (folder / part / "images").mkdir(parents=True)
+        (folder / part / "labels").mkdir()
+        for name in range(4):
+            image = Image.fromarray(random.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+            image.save(folder / part / "images" / f"{name}.jpg")
+            (folder / part / "labels" / f"{name}.txt").write_text(f"{name} 0.5 0.4 0.6 0.5\n")
+
+
 MAKERS: dict[str, Callable[[Path], Any]] = {
     "cifar10": _classes(("train", "test"), 32),
     "imagenet": _classes(("train", "val"), 80),
+    "coco": _boxes,
     "tusimple": lambda folder: made_scenes.synthesise(folder, training=4, validation=1),
     "kitti": lambda folder: made_scans.synthesise(folder, training=4, validation=2),
 }
 
 
-def network_of(task: Any) -> nn.Module:
+def network_of(task: Any, cfg: Path | None) -> nn.Module:
     """The network of a recipe, without its data."""
+    if cfg is not None:
+        return DarknetNetwork.read(cfg)
     if task.type == "tusimple":
         return UltraFast(SMALL if task.config == "small" else PAPER)
     if task.type == "kitti":

@@ -36,26 +36,30 @@ def report(
     }
 
 
+REFERENCE = "ADMM"
+"""The method that others are compared with, seed by seed."""
+
+
 def paired(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """SLR minus ADMM, over the seeds that both have, for every plan, rate and score."""
+    """Every method minus ADMM, over the seeds that both have, for every plan, rate and score."""
     found = []
-    places = dict.fromkeys((row["forms"], row["rate"]) for row in rows)
-    for forms, rate in places:
+    for forms, rate, method in dict.fromkeys((row["forms"], row["rate"], row["method"]) for row in rows):
         here = [row for row in rows if (row["forms"], row["rate"]) == (forms, rate)]
-        slr, admm = ({row["seed"]: row for row in here if row["method"] == name} for name in ("SLR", "ADMM"))
-        seeds = sorted(slr.keys() & admm.keys())
-        if not seeds:
+        mine, theirs = ({r["seed"]: r for r in here if r["method"] == name} for name in (method, REFERENCE))
+        seeds = sorted(mine.keys() & theirs.keys())
+        if method == REFERENCE or not seeds:
             continue
-        for after in slr[seeds[0]]["score"]:
-            gaps = [slr[s]["score"][after][metric] - admm[s]["score"][after][metric] for s in seeds]
+        for after in mine[seeds[0]]["score"]:
+            gaps = [mine[s]["score"][after][metric] - theirs[s]["score"][after][metric] for s in seeds]
             low, high = interval(gaps)
             found.append(
                 {
                     "forms": forms,
                     "rate": rate,
+                    "method": method,
                     "after": int(after),
                     "seeds": seeds,
-                    "slr_minus_admm": statistics.mean(gaps),
+                    "minus_admm": statistics.mean(gaps),
                     "low": low,
                     "high": high,
                 }

@@ -10,7 +10,7 @@ from typing import Any
 from retrim.errors import ConfigError, MissingExtraError
 from retrim.files import replacing
 
-COLOURS = {"SLR": "#1b6ca8", "ADMM": "#d1661e", "magnitude": "#6b6b6b"}
+COLOURS = {"SLR": "#1b6ca8", "ADMM": "#d1661e", "magnitude": "#6b6b6b", "SLR, as printed": "#8ab6d6"}
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
@@ -58,7 +58,7 @@ def _scores(axis: Any, rows: Sequence[Mapping[str, Any]], result: Mapping[str, A
 
 
 def _updates(axis: Any, rows: Sequence[Mapping[str, Any]], field: str, label: str) -> None:
-    """The first seed's updates, at the highest rate of the first form."""
+    """The first seed's updates, at the highest rate of the first form; hollow where step 1 was not accepted."""
     with_updates = [row for row in rows if row.get("updates") and row["forms"] == rows[0]["forms"]]
     highest = max((row["rate"] for row in with_updates), default=0)
     seen = set()
@@ -67,7 +67,11 @@ def _updates(axis: Any, rows: Sequence[Mapping[str, Any]], field: str, label: st
             seen.add(row["method"])
             steps = [update["step"] for update in row["updates"]]
             values = [update[field] for update in row["updates"]]
-            axis.plot(steps, values, "o-", color=COLOURS.get(row["method"]), label=row["method"])
+            colour = COLOURS.get(row["method"])
+            (line,) = axis.plot(steps, values, "-", color=colour, label=row["method"])
+            moved = [update["weights_accepted"] or update["probe_loss"] is None for update in row["updates"]]
+            faces = [line.get_color() if accepted else "white" for accepted in moved]
+            axis.scatter(steps, values, c=faces, edgecolors=line.get_color(), zorder=3)
     axis.set(
         title=f"{rows[0]['forms']}, {highest:g}x" if rows else "", xlabel="step", ylabel=label, yscale="log"
     )

@@ -73,3 +73,9 @@ def yolo() -> Path:
     if not folder.is_dir():
         pytest.skip(f"Yolo-Fastest's files are not in {folder}; set RETRIM_DATA to the folder of the data")
     return folder
+
+
+@pytest.fixture
+def small_cfg() -> str:
+    """The text of a cfg with two heads."""
+    return SMALL
