@@ -61,6 +61,7 @@ bench: setup
 	$(BIN)/python retrim/benchmarks/table.py $(RESULTS)/linear-fp32*.json $(RESULTS)/linear-bf16*.json \
 	  $(RESULTS)/linear-int8*.json
 	$(BIN)/python retrim/benchmarks/model.py --json $(RESULTS)/model.json
+	$(BIN)/python retrim/benchmarks/pruners.py --json $(RESULTS)/pruners.json
 	$(BIN)/python conebeam/benchmarks/water.py --json conebeam/benchmarks/results/water.json
 
 experiments: setup

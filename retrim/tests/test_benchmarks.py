@@ -263,3 +263,24 @@ def test_targets_know_their_processor(module: Callable[[str], ModuleType]) -> No
     assert targets.target(row | {"activations": "static", "rows": 64}, here) is None
     assert targets.target(row | {"activations": "static", "threads": 2}, here) is None
     assert targets.target(row | {"activations": "static", "tokens": 128, "rows": 64}, ["amx"]) == 1.9
+
+
+def test_what_pruners_cost_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "pruners.json"
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "pruners.py"),
+        "--steps",
+        "1",
+        "--every",
+        "1",
+        "--json",
+        str(out),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(out.read_text())
+    assert report["host"]["cpu"]
+    copies = {row["pruner"]: row["copies"] for row in report["rows"]}
+    assert copies == {"none": 0, "none, again": 0, "ADMM": 2, "SLR": 2, "SLR, restoring": 3}
+    assert all(row["ms_per_step"] > 0 for row in report["rows"])
