@@ -68,6 +68,7 @@ experiments: setup
 	$(BIN)/python retrim/experiments/lm.py
 	$(BIN)/python retrim/experiments/masks.py
 	$(BIN)/python retrim/experiments/groups.py
+	@echo "comparisons of pruners: retrim experiment slr RECIPE (docs/retrim/comparing.md); pictures: retrim/experiments/pictures.py"
 	$(BIN)/python conebeam/experiments/tg195.py --json conebeam/experiments/results/tg195.json
 	$(BIN)/python conebeam/experiments/tg61.py --json conebeam/experiments/results/tg61.json
 

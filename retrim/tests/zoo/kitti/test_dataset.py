@@ -82,7 +82,7 @@ def test_too_few_scans_and_none_are_named(folder, tmp_path):
         read_frames(tmp_path / "nowhere", TRAINING)
     assert str(raised.value) == (
         f"data folder {str(tmp_path / 'nowhere')!r} must hold training/velodyne, training/label_2 and training/calib: "
-        "unpack KITTI's object data there, or make scans with retrim.zoo.synth.kitti"
+        "unpack KITTI's object data there, or make scans by `retrim data synth-kitti`"
     )
 
 

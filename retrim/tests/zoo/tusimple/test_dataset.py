@@ -29,7 +29,7 @@ def test_what_is_missing_is_named(tmp_path, write, label):
         read_frames(tmp_path, TRAINING)
     assert str(raised.value) == (
         f"data folder {str(tmp_path)!r} must hold label_data*.json, or image/ and gt_instance_image/, but holds "
-        "neither: unpack TuSimple's lanes there, or draw scenes with retrim.zoo.synth.tusimple"
+        "neither: unpack TuSimple's lanes there, or draw scenes by `retrim data synth-tusimple`"
     )
     write(tmp_path / "label_data_0313.json", [label()])
     with pytest.raises(DataError) as raised:

@@ -38,7 +38,7 @@ def read_frames(folder: Path | str, part: Part) -> list[Frame]:
     if not (training / "velodyne").is_dir():
         raise DataError(
             f"data folder {str(folder)!r} must hold training/velodyne, training/label_2 and training/calib: unpack "
-            "KITTI's object data there, or make scans with retrim.zoo.synth.kitti"
+            "KITTI's object data there, or make scans by `retrim data synth-kitti`"
         )
     listed = folder / "ImageSets" / _LISTS[part]
     if (folder / "ImageSets").is_dir():

@@ -43,7 +43,7 @@ def read_frames(folder: Path | str, part: Part) -> list[Frame]:
             return _masked(place, part)
     raise DataError(
         f"data folder {str(folder)!r} must hold label_data*.json, or {IMAGES}/ and {MASKS}/, but holds neither: "
-        "unpack TuSimple's lanes there, or draw scenes with retrim.zoo.synth.tusimple"
+        "unpack TuSimple's lanes there, or draw scenes by `retrim data synth-tusimple`"
     )
 
 
