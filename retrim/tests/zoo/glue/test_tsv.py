@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -53,11 +55,11 @@ def test_quotes_and_odd_separators_are_text(published):
 def test_cut_off_rows_of_qqp_are_passed_over(published):
     lines = ["1\t2\t3\tWas he", '"\tWho?\t0', "4\t5\t6\tHow?\t\t1"]
     folder, path = published("qqp", lines=lines)
-    with pytest.warns(UserWarning) as warned:
-        found = read_glue(folder, "qqp", "train")
-    assert [str(warning.message) for warning in warned] == [
+    message = (
         f"2 rows of {str(path)!r} (the first in line 2) end before their last column and are passed over"
-    ]
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
+        found = read_glue(folder, "qqp", "train")
     assert (found.first, found.second, found.labels.tolist()) == (["How?"], [""], [1])
 
 
