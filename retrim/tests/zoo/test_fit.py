@@ -47,7 +47,9 @@ class Toy(Task):
 
     def build(self, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+        return nn.Sequential(
+            nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 4)
+        )
 
     @property
     def steps(self) -> int:
@@ -114,6 +116,23 @@ def test_resumes_bit_for_bit(name: str, pause: int, tmp_path: Path, monkeypatch:
         assert torch.equal(value, there), key
     assert again.loss == curve.loss
     assert len(again.seconds) == 3
+
+
+def test_dropout_depends_on_the_run_alone() -> None:
+    """Not on what was drawn before, which is as it was afterwards."""
+    found = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        kept = torch.get_rng_state()
+        model = Toy().build(0)
+        torch.set_rng_state(kept)
+        fit(Toy(), model, STAGE, seed=3)
+        assert torch.equal(torch.get_rng_state(), kept)
+        found.append(model[0].weight)
+    assert torch.equal(found[0], found[1])
+    other = Toy().build(0)
+    fit(Toy(), other, STAGE, seed=4)
+    assert not torch.equal(other[0].weight, found[0])
 
 
 def test_learns_and_stops_where_asked() -> None:

@@ -1,8 +1,8 @@
 """Training of a task's network by epochs: SGD or Adam, a pruner, checkpoints.
 
-A run is a pure function of its inputs: batch b of epoch e depends on the seed,
-e and b alone, so that a run that was interrupted goes on as if nothing had
-happened.  Language models have a loop of their own (`retrim.zoo.training`).
+A run is a pure function of its inputs: batch b of epoch e, and what dropout drops in
+it, depend on the seed, e and b alone, so that a run that was interrupted goes on as if
+nothing had happened.  Language models have a loop of their own (`retrim.zoo.training`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -135,7 +136,7 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
     last = stage.epochs if stop_after is None else min(stop_after, stage.epochs)
-    with stop_signals() as stopped:
+    with stop_signals() as stopped, torch.random.fork_rng():
         saved = time.monotonic()
         while run.step < last * task.steps:
             for batch in task.batches(seed, run.epoch, run.step % task.steps):
@@ -163,7 +164,7 @@ class _Run:
     """State of one training run."""
 
     def __init__(self, task: Task, model: nn.Module, stage: Stage, seed: int, pruner: Pruner | None) -> None:
-        self.task, self.stage, self.pruner = task, stage, pruner
+        self.task, self.stage, self.seed, self.pruner = task, stage, seed, pruner
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(model, stage)
         self.step = 0
@@ -184,6 +185,8 @@ class _Run:
     def train(self, batch: Any) -> float:
         """One step; its loss."""
         began = time.monotonic()
+        drawn = np.random.SeedSequence([self.seed, self.step]).generate_state(1, np.uint32)
+        torch.manual_seed(int(drawn[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = self.stage.rate_at(self.step, self.task.steps)
         loss = self._loss(batch)
