@@ -262,6 +262,17 @@ def test_a_comparison_runs_whole_and_is_found_again(run: ComparisonRun, tmp_path
     ]
 
 
+def test_a_method_may_be_called_otherwise_later(run: ComparisonRun, tmp_path: Path) -> None:
+    """What decides a row is not what it is called."""
+    rows = [run.row(branch) for branch in run.branches()]
+    called = [method.model_copy(update={"name": f"my {method.name}"}) for method in run.recipe.methods]
+    renamed = run.recipe.model_copy(update={"methods": tuple(called)})
+    again = ComparisonRun(renamed, tmp_path, tmp_path / "run", progress=never)
+    found = [again.row(branch) for branch in again.branches()]
+    assert [row["method"] for row in found] == [f"my {row['method']}" for row in rows]
+    assert [row["score"] for row in found] == [row["score"] for row in rows]
+
+
 def test_branches_are_taken_from_an_earlier_result(run: ComparisonRun, tmp_path: Path) -> None:
     rows = [run.row(branch) for branch in run.branches()]
     result = report(run, run.baseline(), rows)

@@ -233,7 +233,13 @@ class ComparisonRun:
 
     def _found(self, branch: Branch) -> dict[str, Any] | None:
         path = self._row_path(branch)
-        return self._kept(path) if path.exists() else None
+        if not path.exists():
+            return None
+        return {
+            **self._kept(path),
+            "forms": branch.forms.name,
+            "method": branch.method.name,
+        }  # as they are called now
 
     def _reporter(self, name: str) -> Callable[[int, int, float], None] | None:
         progress = self._progress
