@@ -1,0 +1,214 @@
+"""Fine-tuning a Hugging Face checkpoint on a GLUE task, as experiments and the training loop see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from retrim.errors import ConfigError
+from retrim.torch import Distillation
+from retrim.zoo.glue.encode import Encoded, Tokens, encode
+from retrim.zoo.glue.examples import Examples
+from retrim.zoo.glue.hub import load_hub
+from retrim.zoo.glue.metrics import score
+from retrim.zoo.glue.tasks import GlueTask, find_task
+from retrim.zoo.glue.tsv import read_glue
+from retrim.zoo.task import Task
+
+_PROBE = 512
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+)  # what transformers raises for a folder or name that is no checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Task):
+    """A sequence classifier, or a regression for STS-B, on one of GLUE's tasks.
+
+    Parameters
+    ----------
+    task : str
+        Key of the task; see `retrim.zoo.glue.TASKS`.
+    model : str
+        Folder of a checkpoint, or its name on the Hugging Face Hub; a head that is missing begins at random.
+    data : Path, optional
+        GLUE's folder, or the task's; None fetches the task from the Hub.
+    batch : int
+    max_length : int
+        Tokens of an example at most.
+    examples : int
+        Training examples in use, a fixed random subset; 0: all.
+    bucketed : bool
+        Examples of about one length together in a batch.
+    distillation : Distillation or None
+        What the teacher adds to the loss, once there is one (`taught`).
+    """
+
+    task: str
+    model: str
+    data: Path | None = None
+    batch: int = 32
+    max_length: int = 128
+    examples: int = 0
+    bucketed: bool = True
+    distillation: Distillation | None = None
+    teacher: nn.Module | None = field(default=None, repr=False)
+
+    metric: ClassVar[str] = "score"
+
+    def __post_init__(self) -> None:
+        find_task(self.task)
+        for name, least in (("batch", 1), ("max_length", 8), ("examples", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be a whole number >= {least}, not {getattr(self, name)}")
+
+    def taught(self, teacher: nn.Module) -> FineTuning:
+        """The same task, with a teacher where there is a distillation; it is frozen."""
+        if self.distillation is None:
+            return self
+        return replace(self, teacher=teacher.eval().requires_grad_(False))
+
+    def build(self, seed: int) -> nn.Module:
+        """The checkpoint with a head for the task; `seed` decides a head that is missing.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such checkpoint.
+        """
+        from transformers import AutoModelForSequenceClassification
+
+        glue = self.glue
+        kind = "regression" if glue.regression else "single_label_classification"
+        labels: dict[str, Any] = {} if glue.regression else {"id2label": dict(enumerate(glue.names))}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            built: nn.Module = self._loaded(
+                AutoModelForSequenceClassification,
+                num_labels=glue.outputs,
+                problem_type=kind,
+                dtype=torch.float32,
+                **labels,
+            )
+        return built
+
+    @property
+    def steps(self) -> int:
+        return self.training.steps(self.batch)
+
+    def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Encoded]:
+        return self.training.batches(self.batch, seed, epoch, start, bucketed=self.bucketed)
+
+    def loss(self, model: nn.Module, batch: Encoded) -> torch.Tensor:
+        if self.teacher is None or self.distillation is None or not model.training:
+            return self._own(model(**batch.inputs()).logits, batch.labels)
+        from retrim.torch.huggingface.distil import distilled
+
+        asked = {**batch.inputs(), "output_hidden_states": bool(self.distillation.hidden)}
+        ours = model(**asked)
+        with torch.no_grad():
+            theirs = self.teacher(**asked)
+        own = self._own(ours.logits, batch.labels)
+        return distilled(self.distillation, own, ours, theirs, batch.attention_mask, self.glue.regression)
+
+    def probe(self) -> Sequence[Encoded]:
+        chosen = np.arange(min(_PROBE, len(self.training)))
+        return [self.training.batch(chosen[first : first + 64]) for first in range(0, len(chosen), 64)]
+
+    def score(self, model: nn.Module) -> dict[str, float]:
+        """The task's metrics in percent, and their mean, `score`; of MNLI those of both sets, `score` of the matched one."""
+        found: dict[str, float] = {}
+        for name, tokens in self.held_out.items():
+            scores = score(self.glue, self.outputs(model, tokens), tokens.labels)
+            suffix = name.removeprefix("dev").removeprefix("_matched")
+            found |= {f"{metric}{suffix}": value for metric, value in scores.items()}
+        return found
+
+    def outputs(self, model: nn.Module, tokens: Tokens) -> np.ndarray:
+        """What the network gives for examples, shape (n, outputs); in evaluation mode, which is undone."""
+        training = model.training
+        model.eval()
+        order = np.argsort(tokens.lengths, kind="stable")  # little padding; put back below
+        found = np.empty((len(tokens), self.glue.outputs), dtype=np.float32)
+        try:
+            with torch.inference_mode():
+                for first in range(0, len(order), 64):
+                    chosen = order[first : first + 64]
+                    found[chosen] = model(**tokens.batch(chosen).inputs()).logits.float().numpy()
+        finally:
+            model.train(training)
+        return found
+
+    @property
+    def glue(self) -> GlueTask:
+        """What GLUE says about the task."""
+        return find_task(self.task)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The checkpoint's."""
+        from transformers import AutoTokenizer
+
+        return self._loaded(AutoTokenizer)
+
+    @cached_property
+    def training(self) -> Tokens:
+        """Examples to train on."""
+        whole = self._read("train")
+        if self.examples > len(whole):
+            raise ConfigError(
+                f"examples must be at most the {len(whole)} of the training set, not {self.examples}"
+            )
+        if self.examples:
+            chosen = np.sort(np.random.default_rng(0).permutation(len(whole))[: self.examples])
+            whole = _some(whole, chosen)
+        return encode(whole, self.tokenizer, self.max_length)
+
+    @cached_property
+    def held_out(self) -> dict[str, Tokens]:
+        """Examples to score on, by split."""
+        names = [split.name for split in self.glue.splits if split.name != "train"]
+        return {name: encode(self._read(name), self.tokenizer, self.max_length) for name in names}
+
+    def _read(self, split: str) -> Examples:
+        return load_hub(self.task, split) if self.data is None else read_glue(self.data, self.task, split)
+
+    def _own(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if self.glue.regression:
+            return functional.mse_loss(logits.float().squeeze(-1), labels)
+        return functional.cross_entropy(logits.float(), labels)
+
+    def _loaded(self, kind: Any, **options: Any) -> Any:
+        from transformers.utils import logging
+
+        said = logging.get_verbosity()
+        logging.set_verbosity_error()  # that the head is missing is expected
+        try:
+            return kind.from_pretrained(self.model, **options)
+        except _UNREADABLE as error:
+            first = str(error).strip().split("\n")[0]
+            raise ConfigError(
+                f"model {self.model!r} must be the folder of a checkpoint, or a name that the Hugging Face Hub knows: "
+                f"{first}"
+            ) from error
+        finally:
+            logging.set_verbosity(said)
+
+
+def _some(examples: Examples, chosen: np.ndarray) -> Examples:
+    second = examples.second
+    return Examples(
+        [examples.first[number] for number in chosen],
+        None if second is None else [second[number] for number in chosen],
+        examples.labels[chosen],
+    )

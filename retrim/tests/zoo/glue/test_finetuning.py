@@ -1,0 +1,179 @@
+"""Fine-tuning of a checkpoint: batches, losses, teachers and scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from retrim.errors import ConfigError
+from retrim.torch import Distillation
+from retrim.zoo.fit import Stage, fit
+from retrim.zoo.glue.finetuning import FineTuning
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+
+GOOD, BAD = ["fine", "warm", "bright"], ["dull", "cold", "grim"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT without a head, with a tokenizer of whole words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "day", "it", "was", *GOOD, *BAD]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=32,
+    )
+    fast.save_pretrained(folder)
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+    )
+    torch.manual_seed(0)
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Sentences that one word decides; pairs whose first word decides the score."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 160), ("dev", 40)):
+        for folder, header in (("SST-2", "sentence\tlabel"), ("STS-B", "sentence1\tsentence2\tscore")):
+            path = tmp_path / folder / f"{split}.tsv"
+            path.parent.mkdir(exist_ok=True)
+            lines = [header]
+            for _ in range(count):
+                good, other = draw.integers(0, 2, 2)
+                first, second = (str(draw.choice(GOOD if kind else BAD)) for kind in (good, other))
+                if folder == "SST-2":
+                    lines.append(f"it was a {first} day\t{good}")
+                else:
+                    lines.append(f"a {first} day\tit was {second}\t{4.5 if good else 0.5}")
+            path.write_text("".join(f"{line}\n" for line in lines))
+    return tmp_path
+
+
+@pytest.fixture
+def task(checkpoint: Path, data: Path) -> FineTuning:
+    return FineTuning(task="sst2", model=str(checkpoint), data=data, batch=16, max_length=16)
+
+
+@pytest.mark.parametrize(("key", "least"), [("sst2", 90.0), ("stsb", 85.0)])
+def test_a_checkpoint_learns_the_task(task: FineTuning, key: str, least: float) -> None:
+    task = replace(task, task=key)
+    model = task.build(0)
+    fit(task, model, Stage(epochs=12, rate=5e-3, optimizer="adam", decay=0.0), seed=0)
+    scores = task.score(model)
+    assert scores["score"] > least
+    assert set(scores) == ({"score", "accuracy"} if key == "sst2" else {"score", "pearson", "spearman"})
+    assert model.training
+
+
+def test_scores_do_not_depend_on_how_examples_are_batched(task: FineTuning) -> None:
+    model = task.build(0).eval()
+    tokens = task.held_out["dev"]
+    one_by_one = np.concatenate(
+        [model(**tokens.batch([number]).inputs()).logits.detach().numpy() for number in range(len(tokens))]
+    )
+    np.testing.assert_allclose(task.outputs(model, tokens), one_by_one, atol=1e-5)
+
+
+def test_the_head_depends_on_the_seed_alone(task: FineTuning) -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first, again, other = task.build(1), task.build(1), task.build(2)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.classifier.weight, again.classifier.weight)
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+    assert torch.equal(
+        first.bert.encoder.layer[0].output.dense.weight, other.bert.encoder.layer[0].output.dense.weight
+    )
+
+
+def test_batches_can_start_anywhere_and_subsets_are_fixed(task: FineTuning) -> None:
+    whole = list(task.batches(3, 1))
+    assert len(whole) == task.steps == 10
+    assert all(
+        torch.equal(a.input_ids, b.input_ids)
+        for a, b in zip(whole[4:], task.batches(3, 1, start=4), strict=True)
+    )
+    few = replace(task, examples=32)
+    assert few.steps == 2
+    assert torch.equal(few.probe()[0].input_ids, replace(task, examples=32).probe()[0].input_ids)
+
+
+@pytest.mark.parametrize("key", ["sst2", "stsb"])
+def test_what_a_teacher_adds(task: FineTuning, key: str) -> None:
+    """Against the sum, written out; hidden states count where there are tokens only."""
+    plain = replace(task, task=key)
+    teacher, student = plain.build(1), plain.build(2).eval()
+    taught = replace(plain, distillation=Distillation(logits=0.7, temperature=2.0, hidden=0.5)).taught(
+        teacher
+    )
+    batch = next(plain.batches(0, 0))
+    student.train()
+    for module in student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    ours = student(**batch.inputs(), output_hidden_states=True)
+    theirs = teacher(**batch.inputs(), output_hidden_states=True)
+    own = plain.loss(student, batch)
+    if key == "sst2":
+        soft = [functional.log_softmax(out.logits / 2, dim=-1) for out in (theirs, ours)]
+        apart = 4 * (soft[0].exp() * (soft[0] - soft[1])).sum(-1).mean()
+    else:
+        apart = (ours.logits - theirs.logits).square().mean()
+    kept = batch.attention_mask.bool()
+    layers = zip(ours.hidden_states, theirs.hidden_states, strict=True)
+    hidden = torch.stack([(a[kept] - b[kept]).square().mean() for a, b in layers])
+    wanted = 0.3 * own + 0.7 * apart + 0.5 * hidden.mean()
+    assert taught.loss(student, batch).item() == pytest.approx(wanted.item(), rel=1e-4)
+    student.eval()
+    assert taught.loss(student, batch).item() == pytest.approx(plain.loss(student, batch).item())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"batch": 0}, "batch must be a whole number >= 1, not 0"),
+        ({"max_length": 4}, "max_length must be a whole number >= 8, not 4"),
+        ({"examples": -1}, "examples must be a whole number >= 0, not -1"),
+    ],
+)
+def test_options_are_checked(task: FineTuning, options: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        replace(task, **options)
+    assert str(caught.value) == sentence
+
+
+def test_what_is_no_checkpoint_is_named(task: FineTuning, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="must be the folder of a checkpoint, or a name") as caught:
+        replace(task, model=str(tmp_path / "empty")).build(0)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="examples must be at most the 160 of the training set, not 161"):
+        _ = replace(task, examples=161).steps
