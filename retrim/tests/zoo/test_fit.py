@@ -365,6 +365,38 @@ def test_epochs_of_retraining_are_counted_from_hardening(run: ComparisonRun) -> 
     assert scored == [0, 5, 10]
 
 
+def test_branches_learn_from_the_dense_network(run: ComparisonRun) -> None:
+    taught: list[nn.Module] = []
+
+    class Pupil(Toy):
+        def taught(self, teacher: nn.Module) -> Task:
+            taught.append(teacher)
+            return Toy()
+
+        def loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
+            assert len(taught) == 0, "only the dense network learns without a teacher"
+            return super().loss(model, batch)
+
+    run.task = Pupil()
+    branch = next(iter(run.branches()))
+    run.row(branch)
+    assert taught and all(teacher is run.dense for teacher in taught)
+
+
+@pytest.mark.parametrize("kind", ["gradual", "ReweightedGroupLasso"])
+def test_other_methods_count_in_epochs(kind: str, run: ComparisonRun) -> None:
+    part = {"gradual": {"over_epochs": 1.0, "every": 1}, "ReweightedGroupLasso": {"every_epochs": 0.4}}[kind]
+    table = {**TABLE, "methods": [{"name": kind, "pruner": {"type": kind, **part}, "seeds": [0]}]}
+    run.recipe = checked(Comparison, table, "r.toml")
+    pruner = run.recipe.methods[0].pruner.pruner(5, None)
+    if kind == "gradual":
+        assert (pruner.schedule.end, pruner.schedule.every) == (5, 1)
+    else:
+        assert pruner.refresh_every == 2
+    row = run.row(next(iter(run.branches())))
+    assert row["plan_rate"] == row["rate"]
+
+
 def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
     branch = next(iter(run.branches()))
     run.row(branch)

@@ -178,7 +178,7 @@ class ComparisonRun:
         log = None if self._tensorboard is None else self._tensorboard / branch.name
         with watched(pruner, self.folder / f"updates-{key}.csv", log):
             curve = fit(
-                self.task,
+                self.task.taught(self.dense),
                 model,
                 self.recipe.prune.stage(),
                 seed=branch.seed,
@@ -216,7 +216,7 @@ class ComparisonRun:
             if str(epochs) in found["score"]:
                 continue
             fit(
-                self.task,
+                self.task.taught(self.dense),
                 model,
                 self.recipe.retrain.stage(),
                 seed=branch.seed + 1000,  # other batches than before hardening

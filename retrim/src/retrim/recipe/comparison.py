@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
+from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
 from retrim.recipe.part import Part, checked, read_toml
 from retrim.recipe.schema import valued
 from retrim.recipe.tasks import TaskPart
@@ -140,11 +140,48 @@ class SLRMethod(Part):
         )
 
 
+class GradualMethod(Part):
+    """Gradual magnitude pruning: density falls by a cubic schedule over the first epochs."""
+
+    type: Literal["gradual"]
+    over_epochs: float = Field(gt=0, allow_inf_nan=False)
+    every: int = Field(default=10, ge=1)
+
+    def pruner(self, steps: int, rho: float | None) -> Pruner:
+        """Not prepared; `steps` are those of an epoch."""
+        end = max(1, round(self.over_epochs * steps))
+        return Magnitude(CubicSchedule(begin=0, end=end, every=min(self.every, end)))
+
+
+class LassoMethod(Part):
+    """`retrim.prune.ReweightedGroupLasso`, reweighted every few epochs (or parts of one)."""
+
+    type: Literal["ReweightedGroupLasso"]
+    strength: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    fraction: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    epsilon: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    selective: bool = False
+
+    def pruner(self, steps: int, rho: float | None) -> Pruner:
+        """Not prepared; `steps` are those of an epoch."""
+        return ReweightedGroupLasso(
+            strength=self.strength,
+            fraction=self.fraction,
+            epsilon=self.epsilon,
+            refresh_every=max(1, round(self.every_epochs * steps)),
+            selective=self.selective,
+        )
+
+
+AnyMethod = AtOncePart | ADMMMethod | GradualMethod | LassoMethod | SLRMethod
+
+
 class MethodPart(Part):
     """A method, the seeds it runs with, and whether its rho is tuned."""
 
     name: str = Field(min_length=1)
-    pruner: Annotated[AtOncePart | ADMMMethod | SLRMethod, Field(discriminator="type")]
+    pruner: Annotated[AnyMethod, Field(discriminator="type")]
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     tuned: bool = False
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from retrim.errors import ConfigError, MissingExtraError
 from retrim.recipe.part import Part
+from retrim.recipe.schema import DistilPart
 from retrim.zoo.task import Task
 
 
@@ -93,7 +94,21 @@ class ImagesPart(Part):
     workers: int = Field(default=2, ge=1)
 
 
-AnyTask = CifarPart | FolderPart | LanesPart | ScansPart | ImagesPart
+class GluePart(Part):
+    """`retrim.zoo.glue.FineTuning`: a checkpoint of Hugging Face on one of GLUE's tasks."""
+
+    type: Literal["glue"]
+    task: str
+    model: str
+    data: str | None = "glue"
+    batch: int = Field(default=32, ge=1)
+    max_length: int = Field(default=128, ge=8)
+    examples: int = Field(default=0, ge=0)
+    bucketed: bool = True
+    distil: DistilPart | None = None
+
+
+AnyTask = CifarPart | FolderPart | GluePart | LanesPart | ScansPart | ImagesPart
 TaskPart = Annotated[AnyTask, Field(discriminator="type")]
 
 PATHS = ("data", "weights", "trunk", "cfg")
@@ -131,9 +146,11 @@ def make_task(part: AnyTask, folder: Path) -> Task:
 
 def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
     """How each task is made of its options; what reads images is loaded here."""
+    from retrim.torch import Distillation
     from retrim.zoo import coco, kitti, pointpillars, ultrafast
     from retrim.zoo.classification import CifarTask, FolderTask
     from retrim.zoo.darknet.task import DarknetTask
+    from retrim.zoo.glue.finetuning import FineTuning
     from retrim.zoo.pointpillars.task import PointPillarsTask
     from retrim.zoo.ultrafast.augmentation import Augmentation
 
@@ -159,10 +176,15 @@ def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
         )
         return DarknetTask(folder=options.pop("data"), augmentation=augmentation, **options)
 
+    def texts(options: dict[str, Any]) -> Task:
+        distil = options.pop("distil")
+        return FineTuning(distillation=None if distil is None else Distillation(**distil), **options)
+
     return {
         "cifar10": lambda options: CifarTask(**options),
         "imagenet": lambda options: FolderTask(**options),
         "coco": images,
+        "glue": texts,
         "kitti": scans,
         "tusimple": lanes,
     }

@@ -30,6 +30,10 @@ class Task(ABC):
     def build(self, seed: int) -> nn.Module:
         """The dense network with the weights it starts from: those on file, or random ones of `seed`."""
 
+    def taught(self, teacher: nn.Module) -> Task:
+        """The same task, its loss mixed with what the dense network says; by default it is as it was."""
+        return self
+
     @property
     @abstractmethod
     def steps(self) -> int:

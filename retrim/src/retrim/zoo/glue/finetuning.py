@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -189,10 +190,10 @@ class FineTuning(Task):
         return functional.cross_entropy(logits.float(), labels)
 
     def _loaded(self, kind: Any, **options: Any) -> Any:
-        from transformers.utils import logging
+        from transformers.utils import logging as talk
 
-        said = logging.get_verbosity()
-        logging.set_verbosity_error()  # that the head is missing is expected
+        said = talk.get_verbosity()
+        talk.set_verbosity(logging.ERROR)  # that the head is missing is expected
         try:
             return kind.from_pretrained(self.model, **options)
         except _UNREADABLE as error:
@@ -202,7 +203,7 @@ class FineTuning(Task):
                 f"{first}"
             ) from error
         finally:
-            logging.set_verbosity(said)
+            talk.set_verbosity(said)
 
 
 def _some(examples: Examples, chosen: np.ndarray) -> Examples:
