@@ -52,6 +52,7 @@ def _scores(axis: Any, rows: Sequence[Mapping[str, Any]], result: Mapping[str, A
         axis.plot(rates, [statistics.mean(v) for v in values], "o-", color=colour, label=method)
         for rate, each in zip(rates, values, strict=True):
             axis.plot([rate] * len(each), each, ".", color=colour, alpha=0.5)
+    axis.set_xticks(sorted({row["rate"] for row in rows}))
     when = "at hard pruning" if after == "0" else f"after {after} epochs of retraining"
     axis.set(title=f"{rows[0]['forms']}, {when}", xlabel="rate", ylabel=f"{metric}, %")
     axis.legend()
