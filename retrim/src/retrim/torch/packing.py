@@ -207,7 +207,7 @@ def pack_(
             _check_precision(name, weight, precision)
     names = {name: name for name in (*artifact.tensors, *artifact.weights)} | dict(artifact.aliases)
     layers = {
-        name: _owner(model, name, artifact.weights[own].kind)
+        name: owner_of(model, name, artifact.weights[own].kind)
         for name, own in names.items()
         if own in artifact.weights
     }
@@ -218,21 +218,21 @@ def pack_(
                 state[name].copy_(_to_torch(artifact.tensors[own]))
     named = getattr(model, "fusions", None)
     fusions: Mapping[str, str] = named() if fuse and callable(named) else {}
-    weights = _placed(artifact, precision)
+    weights = placed_weights(artifact, precision)
     done: dict[nn.Module, PackedLinear] = {}  # one layer may have several names
     for name, (path, layer) in layers.items():
         if layer in done:
-            _replace(model, path, done[layer])
+            put_module(model, path, done[layer])
             continue
         activation = _take_activation(model, fusions.get(path))
         bias = getattr(layer, "bias", None)
         done[layer] = PackedLinear(weights[names[name]], bias, activation, precision)
-        _replace(model, path, done[layer])
+        put_module(model, path, done[layer])
     _leave_fast_paths(model)
     return model.eval()
 
 
-def _placed(artifact: Artifact, precision: str | None) -> Mapping[str, PackedWeight]:
+def placed_weights(artifact: Artifact, precision: str | None) -> Mapping[str, PackedWeight]:
     """The weights, the packs that will run in huge pages if there are enough of them."""
     running = {
         name: weight.packs[0] if precision is None else weight.pack(precision)
@@ -286,7 +286,7 @@ def _check_precision(name: str, weight: PackedWeight, precision: str) -> None:
         raise ArtifactError(f"{name}: {error}: pack the model with it in `precisions`") from None
 
 
-def _owner(model: nn.Module, name: str, kind: str) -> tuple[str, nn.Module]:
+def owner_of(model: nn.Module, name: str, kind: str) -> tuple[str, nn.Module]:
     """Path and layer of a packed weight, after checking that the layer means by it what the pack does."""
     path, _, leaf = name.rpartition(".")
     layer = model.get_submodule(path)
@@ -319,7 +319,7 @@ def _take_activation(model: nn.Module, path: str | None) -> Activation | None:
     elif type(module) is nn.GELU:
         name = "gelu_tanh" if module.approximate == "tanh" else "gelu"
     if name is not None:
-        _replace(model, path, nn.Identity())
+        put_module(model, path, nn.Identity())
     return name
 
 
@@ -333,6 +333,6 @@ def _leave_fast_paths(model: nn.Module) -> None:
             module.use_nested_tensor = False
 
 
-def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+def put_module(model: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, leaf = path.rpartition(".")
     setattr(model.get_submodule(parent), leaf, module)
