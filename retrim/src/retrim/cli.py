@@ -18,8 +18,9 @@ from retrim import __version__
 from retrim.cli_console import bars, console, counting, make_folder, needs_torch, resumable, say, write_json
 from retrim.cli_data import data
 from retrim.cli_experiment import experiments
+from retrim.cli_glue import glue
 from retrim.cli_tables import expectations, layers, results, weights
-from retrim.errors import Interrupted, RetrimError
+from retrim.errors import Interrupted, MissingExtraError, RetrimError
 
 app = typer.Typer(
     add_completion=False,
@@ -52,6 +53,7 @@ def _root(
 
 app.add_typer(experiments, name="experiment")
 app.add_typer(data, name="data")
+app.command()(glue)
 
 
 @app.command()
@@ -105,7 +107,10 @@ def prune(
 
 @app.command()
 def pack(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished `retrim prune`.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Folder of a finished `retrim prune`, or a pruned checkpoint."),
+    ],
     artifact: Annotated[
         Path | None, typer.Argument(metavar="ARTIFACT", help="[default: RUN/model.safetensors]")
     ] = None,
@@ -132,6 +137,10 @@ def pack(
         from retrim.recipe import job
     from retrim.recipe.wishes import Wishes
 
+    if (run / "retrim.json").is_file():
+        goal = run.with_name(f"{run.name}-packed") if artifact is None else artifact
+        _pack_checkpoint(run, goal, [name for names in precision or ["fp32"] for name in names.split(",")])
+        return
     target = run / "model.safetensors" if artifact is None else artifact
     wishes = Wishes(
         precisions=tuple(name for names in precision or ["fp32"] for name in names.split(",")),
@@ -148,6 +157,17 @@ def pack(
     say(
         f"{target}: {result['bytes']:,} bytes, {result['parameters']:,} parameters, density {result['density']:.3f}"
     )
+
+
+def _pack_checkpoint(source: Path, goal: Path, precisions: list[str]) -> None:
+    """A checkpoint of Hugging Face that `save_pruned` wrote."""
+    try:
+        from retrim.torch.huggingface import pack_pretrained
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"retrim pack needs {error.name} for it: pip install 'retrim[hf]'") from None
+    pack_pretrained(source, goal, precisions=precisions)
+    size = (goal / "model.safetensors").stat().st_size
+    say(f"{goal}: {size:,} bytes; AutoModel….from_pretrained({str(goal)!r}) after `import retrim.torch`")
 
 
 @app.command("profile")

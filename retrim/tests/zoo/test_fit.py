@@ -416,7 +416,7 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
         ),
         (
             {"task": {"type": "mnist"}},
-            "task.type must be one of cifar10, coco, imagenet, kitti, tusimple, not 'mnist'",
+            "task.type must be one of cifar10, coco, glue, imagenet, kitti, tusimple, not 'mnist'",
         ),
         (
             {"task": {"type": "cifar10", "image": 3}},

@@ -128,16 +128,26 @@ class ComparisonRun:
         wanted = self.recipe.retrain.score_after if retrain else (0,)
         if found is not None and all(str(epochs) in found["score"] for epochs in wanted):
             return found
-        key = self._key(branch)
-        model, pruner, curve = self._pruned(branch, key)
-        if found is None:
-            found = self._described(branch, model, pruner, curve)
-            self._keep(self._row_path(branch), found)
+        _, _, found = self.trained(branch, retrain=retrain)
         if retrain:
-            self._retrain(branch, key, model, pruner, found)
+            key = self._key(branch)
             for path in (self.folder / f"prune-{key}.pt", self.folder / f"retrain-{key}.pt"):
                 path.unlink(missing_ok=True)
         return found
+
+    def trained(self, branch: Branch, *, retrain: bool = True) -> tuple[nn.Module, Pruner, dict[str, Any]]:
+        """A branch's network, its hardened pruner, and the row; checkpoints stay."""
+        key = self._key(branch)
+        model, pruner, curve = self._pruned(branch, key)
+        found = self._found(branch)
+        if found is None:
+            found = self._described(branch, model, pruner, curve)
+            self._keep(self._row_path(branch), found)
+        if not pruner.hardened:
+            pruner.harden()
+        if retrain:
+            self._retrain(branch, key, model, pruner, found)
+        return model, pruner, found
 
     def take(self, path: Path) -> int:
         """Take what an earlier result file holds as if it had been run here; how many branches that were.
@@ -210,11 +220,7 @@ class ComparisonRun:
         self, branch: Branch, key: str, model: nn.Module, pruner: Pruner, found: dict[str, Any]
     ) -> None:
         """Train on, masked; score after the epochs asked for, and keep each score before training goes on."""
-        if not pruner.hardened:
-            pruner.harden()
         for epochs in self.recipe.retrain.score_after[1:]:
-            if str(epochs) in found["score"]:
-                continue
             fit(
                 self.task.taught(self.dense),
                 model,
@@ -225,8 +231,9 @@ class ComparisonRun:
                 on_step=self._reporter(f"{branch.name}, retraining"),
                 stop_after=epochs,
             )
-            found["score"][str(epochs)] = self.task.score(model)
-            self._keep(self._row_path(branch), found)
+            if str(epochs) not in found["score"]:
+                found["score"][str(epochs)] = self.task.score(model)
+                self._keep(self._row_path(branch), found)
 
     def _row_path(self, branch: Branch) -> Path:
         return self.folder / f"row-{self._key(branch)}.json"

@@ -1,0 +1,119 @@
+"""`retrim glue`, as its users call it, on a tiny checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from retrim.torch import PackedLinear
+
+RECIPE = """
+version = 1
+batch = 8
+max_length = 16
+rate = 2
+structure = { type = "BlockColumns", rows = 8 }
+pruner = { type = "ReweightedGroupLasso", every_epochs = 0.5 }
+distil = { logits = 0.5, hidden = 1.0 }
+[dense]
+epochs = 2
+rate = 1e-3
+optimizer = "adam"
+[prune]
+epochs = 1
+rate = 1e-3
+optimizer = "adam"
+[retrain]
+epochs = 1
+rate = 1e-3
+optimizer = "adam"
+score_after = [0, 1]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for split, count in (("train", 24), ("dev", 12)):
+        path = tmp_path / "glue" / "SST-2" / f"{split}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [
+            f"it was a {'fine' if number % 2 else 'dull'} day\t{number % 2}\n" for number in range(count)
+        ]
+        path.write_text("sentence\tlabel\n" + "".join(lines))
+    (tmp_path / "r.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def call(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "retrim.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80", "HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+
+
+def test_a_checkpoint_is_pruned_saved_and_packed(folder: Path, checkpoint: Path) -> None:
+    options = ["glue", "--task", "sst2", "--model", str(checkpoint), "--recipe", "r.toml"]
+    options += ["--data", "glue", "--out", "run", "--threads", "1", "--json", "r.json"]
+    done = call(*options, folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "sst2 at 2x: " in done.stdout
+    found = json.loads((folder / "r.json").read_text())
+    assert set(found["row"]["score"]) == {"0", "1"}
+    assert found["row"]["plan_rate"] == pytest.approx(2, rel=0.01)
+    assert found["packed_score"]["score"] == pytest.approx(found["row"]["score"]["1"]["score"], abs=1e-6)
+    assert len(found["densities"]) == 12
+    assert min(found["bytes"].values()) > 10_000  # embeddings and manifests outweigh so tiny layers
+    assert found["latency"]["ms_packed"] > 0
+
+    from transformers import AutoModelForSequenceClassification
+
+    plain = AutoModelForSequenceClassification.from_pretrained(folder / "run" / "pruned").eval()
+    packed = AutoModelForSequenceClassification.from_pretrained(folder / "run" / "packed").eval()
+    words = torch.arange(4, 12)[None]
+    with torch.inference_mode():
+        wanted, reached = plain(words).logits, packed(words).logits
+    assert float((wanted - reached).abs().max()) <= 1e-4 * float(wanted.abs().max())
+    assert PackedLinear in {type(module) for module in packed.modules()}
+
+    before = {path: path.stat().st_mtime_ns for path in (folder / "run").glob("*.pt")}
+    assert before
+    again = call(*options, folder=folder)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((folder / "r.json").read_text())["row"] == found["row"]
+
+    repacked = call("pack", "run/pruned", folder=folder)
+    assert repacked.returncode == 0, repacked.stderr
+    assert (folder / "run" / "pruned-packed" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"--task": "sst3"},
+            "task must be one of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, not 'sst3'",
+        ),
+        ({"--model": "nowhere"}, "model 'nowhere' must be the folder of a checkpoint, or a name that"),
+        ({"--data": "elsewhere"}, "data must be GLUE's folder, but 'elsewhere' is none: name it by --data"),
+        ({"--recipe": "missing.toml"}, "missing.toml"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    folder: Path, checkpoint: Path, changes: dict[str, str], sentence: str
+) -> None:
+    options = {"--task": "sst2", "--model": str(checkpoint), "--recipe": "r.toml", "--data": "glue"}
+    done = call("glue", *(part for pair in {**options, **changes}.items() for part in pair), folder=folder)
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
