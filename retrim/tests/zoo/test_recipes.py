@@ -24,7 +24,7 @@ from retrim.zoo.synth import tusimple as made_scenes
 from retrim.zoo.ultrafast import PAPER, SMALL, UltraFast
 
 FOLDER = Path(__file__).parents[2] / "recipes"
-RECIPES = sorted([*(FOLDER / "slr").glob("*.toml"), *(FOLDER / "glue").glob("*.toml")])
+RECIPES = sorted([*(FOLDER / "slr").glob("*.toml"), *(FOLDER / "glue" / "compare").glob("*.toml")])
 each_recipe = pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from retrim.recipe.glue import read_glue_recipe
 from retrim.torch import PackedLinear
 
+GLUE_RECIPES = Path(__file__).parents[3] / "recipes" / "glue"
 RECIPE = """
 version = 1
 batch = 8
@@ -117,3 +119,10 @@ def test_what_is_wrong_is_one_line(
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", sorted(GLUE_RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_recipes_of_the_repository_are_right(path: Path) -> None:
+    recipe = read_glue_recipe(path)
+    assert recipe.retrain.score_after[-1] == recipe.retrain.epochs
+    assert recipe.comparison("stsb", "m", None, ["*.weight"], 3).methods[0].seeds == (3,)
