@@ -16,7 +16,7 @@ from typing import Any
 def lines(result: Mapping[str, Any]) -> list[str]:
     """A table of means over seeds, with differences to ADMM; then the tuning."""
     metric, rows = result["metric"], result["rows"]
-    afters = list(rows[0]["score"])
+    afters = list(rows[0]["score"]) if rows else []
     heads = [
         "form",
         "rate",
