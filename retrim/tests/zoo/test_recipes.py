@@ -16,6 +16,7 @@ from torch import nn
 from retrim.recipe.comparing import Branch, ComparisonRun
 from retrim.recipe.comparison import Comparison, SLRMethod, read_comparison
 from retrim.zoo import pointpillars
+from retrim.zoo.cifar import CLASSES
 from retrim.zoo.classifiers import build
 from retrim.zoo.darknet import DarknetNetwork
 from retrim.zoo.pointpillars import PointPillars
@@ -96,6 +97,8 @@ def shortened(found: Comparison, data: Path, cfg: Path | None) -> Comparison:
     task: dict[str, Any] = {"data": data.name, "batch": 2}
     if "weights" in type(found.task).model_fields:
         task |= {"weights": None}
+    if found.task.type == "cifar10":
+        task |= {"images": 0}
     if found.task.type == "imagenet":
         task |= {"size": 64, "workers": 1}
     if found.task.type == "tusimple":
@@ -127,8 +130,8 @@ def _classes(parts: tuple[str, str], size: int) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         random = np.random.default_rng(0)
         for part in parts:
-            for label in range(10):
-                to = folder / part / f"{label}"
+            for label in CLASSES:
+                to = folder / part / label
                 to.mkdir(parents=True)
                 Image.fromarray(random.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(to / "a.png")
 
