@@ -36,6 +36,10 @@ class ProfileError(RetrimError):
     """The profile of a machine is damaged, newer, of another machine, or cannot be written."""
 
 
+class DeviceError(RetrimError):
+    """A device's profile, a table of levels or a file of the system is missing, damaged or absurd."""
+
+
 class CheckpointError(RetrimError):
     """A training checkpoint is damaged or belongs to another job."""
 
