@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from retrim.runtime.level_set import LevelSet, Repacked, Resident
 from retrim.runtime.matrix import PackedMatrix, variants
 
-__all__ = ["PackedMatrix", "variants"]
+__all__ = ["LevelSet", "PackedMatrix", "Repacked", "Resident", "variants"]
