@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -98,6 +98,9 @@ class Curve:
 OnStep = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss)."""
 
+Backward = Callable[[Callable[[nn.Module], torch.Tensor]], Sequence[float]]
+"""Given the loss of one batch as a function of the model, adds gradients, and gives the losses that it met."""
+
 SAVE_EVERY_SECONDS = 60.0
 
 
@@ -111,6 +114,8 @@ def fit(
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
     stop_after: int | None = None,
+    backward: Backward | None = None,
+    identity: str = "",
 ) -> Curve:
     """Train `model` in place; go on from `checkpoint` where it exists.
 
@@ -122,6 +127,11 @@ def fit(
         Written every minute, on interruption and after the last epoch.
     stop_after : int, optional
         Stop after this many epochs, with the schedule of the whole stage.
+    backward : callable, optional
+        What is done with the loss of a batch: `retrim.levels.JointTraining.backward` for instance.
+        By default its gradient is added.
+    identity : str
+        What else decides the run: a checkpoint of another one is refused.
 
     Raises
     ------
@@ -132,7 +142,7 @@ def fit(
     CheckpointError
         If the checkpoint is damaged, or another run's, or cannot be written.
     """
-    run = _Run(task, model, stage, seed, pruner)
+    run = _Run(task, model, stage, seed, pruner, backward, identity)
     if checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
     last = stage.epochs if stop_after is None else min(stop_after, stage.epochs)
@@ -163,7 +173,16 @@ def fit(
 class _Run:
     """State of one training run."""
 
-    def __init__(self, task: Task, model: nn.Module, stage: Stage, seed: int, pruner: Pruner | None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        stage: Stage,
+        seed: int,
+        pruner: Pruner | None,
+        backward: Backward | None = None,
+        identity: str = "",
+    ) -> None:
         self.task, self.stage, self.seed, self.pruner = task, stage, seed, pruner
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(model, stage)
@@ -174,7 +193,9 @@ class _Run:
         self._probe = [] if pruner is None else list(task.probe())
         plan = [] if pruner is None else [(t.name, t.structure.to_dict(), t.density) for t in pruner.targets]
         options = {} if pruner is None else {k: v for k, v in vars(pruner).items() if not k.startswith("_")}
-        self.identity = f"{task} {asdict(stage)} {seed} {type(pruner).__name__} {options} {plan}"
+        more = f" {identity}" if identity else ""
+        self.identity = f"{task} {asdict(stage)} {seed} {type(pruner).__name__} {options} {plan}{more}"
+        self._backward = self._plain if backward is None else backward
         model.train()
 
     @property
@@ -189,10 +210,9 @@ class _Run:
         torch.manual_seed(int(drawn[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = self.stage.rate_at(self.step, self.task.steps)
-        loss = self._loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        value = float(loss.detach())
+        met = self._backward(lambda model: self._loss(batch, model))
+        value = sum(met) / len(met)
         clip = self.stage.clip
         size = 0.0 if clip is None else float(nn.utils.clip_grad_norm_(self.model.parameters(), clip))
         if not (math.isfinite(value) and math.isfinite(size)):
@@ -213,7 +233,7 @@ class _Run:
     def probe(self) -> float:
         """Mean loss over the task's probe, in evaluation mode."""
         self.model.eval()
-        losses = [float(self._loss(batch)) for batch in self._probe]
+        losses = [float(self._loss(batch, self.model)) for batch in self._probe]
         self.model.train()
         return sum(losses) / len(losses)
 
@@ -253,9 +273,14 @@ class _Run:
         self.curve = Curve(**state["curve"])
         self._losses, self._seconds = state["sums"]
 
-    def _loss(self, batch: Any) -> torch.Tensor:
+    def _loss(self, batch: Any, model: nn.Module) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.stage.precision == "bf16"):
-            return self.task.loss(self.model, batch)
+            return self.task.loss(model, batch)
+
+    def _plain(self, loss: Callable[[nn.Module], torch.Tensor]) -> list[float]:
+        found = loss(self.model)
+        found.backward()  # type: ignore[no-untyped-call]
+        return [float(found.detach())]
 
     def _count(self, loss: float, seconds: float) -> None:
         self._losses += loss
