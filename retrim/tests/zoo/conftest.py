@@ -90,7 +90,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fast.save_pretrained(folder)
     config = transformers.BertConfig(
         vocab_size=len(words),
-        hidden_size=32,
+        hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,

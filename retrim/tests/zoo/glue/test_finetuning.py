@@ -47,7 +47,7 @@ def task(checkpoint: Path, data: Path) -> FineTuning:
 def test_a_checkpoint_learns_the_task(task: FineTuning, key: str, least: float) -> None:
     task = replace(task, task=key)
     model = task.build(0)
-    fit(task, model, Stage(epochs=12, rate=5e-3, optimizer="adam", decay=0.0), seed=0)
+    fit(task, model, Stage(epochs=12, rate=2e-3, optimizer="adam", decay=0.0), seed=0)
     scores = task.score(model)
     assert scores["score"] > least
     assert set(scores) == ({"score", "accuracy"} if key == "sst2" else {"score", "pearson", "spearman"})
@@ -118,12 +118,59 @@ def test_what_a_teacher_adds(task: FineTuning, key: str) -> None:
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
+@pytest.mark.parametrize("key", ["sst2", "stsb"])
+def test_a_student_learns_from_unlabelled_text_too(task: FineTuning, key: str) -> None:
+    plain = replace(task, task=key)
+    mixing = replace(
+        plain, distillation=Distillation(logits=0.5, hidden=0.0), unlabelled=0.5, texts=("stsb", "sst2")
+    )
+    teacher, student = plain.build(1), plain.build(2)
+    # without a teacher, labelled examples alone
+    assert all(
+        torch.equal(a.input_ids, b.input_ids)
+        for a, b in zip(mixing.batches(0, 0), plain.batches(0, 0), strict=True)
+    )
+    taught = mixing.taught(teacher)
+    whole = list(taught.batches(0, 1))
+    assert len(whole) == taught.steps == plain.steps
+    labels = torch.cat([batch.labels for batch in whole])
+    known = ~labels.isnan() if key == "stsb" else labels >= 0
+    assert known.sum() == 80
+    assert len(labels) == 160
+    again = list(taught.batches(0, 1, start=3))
+    assert all(torch.equal(a.input_ids, b.input_ids) for a, b in zip(whole[3:], again, strict=True))
+    others = torch.cat([batch.labels for batch in taught.batches(0, 2)])
+    assert not torch.equal(others.nan_to_num(), labels.nan_to_num())
+
+    for module in student.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    batch = whole[0]
+    there = ~batch.labels.isnan() if key == "stsb" else batch.labels >= 0
+    assert 0 < there.sum() < len(there)
+    student.train()
+    out, soft = student(**batch.inputs()).logits, teacher(**batch.inputs()).logits
+    if key == "stsb":
+        own = (out[there, 0] - batch.labels[there]).square().mean()
+        wanted = 0.5 * own + 0.5 * (out - soft).square().mean()
+        assert taught.loss(student, batch).item() == pytest.approx(wanted.item(), rel=1e-4)
+    else:
+        own = functional.cross_entropy(out[there], batch.labels[there])
+        rest = taught.loss(student, batch).item() - 0.5 * own.item()
+        assert rest > 0
+    nothing = replace(batch, labels=torch.full_like(batch.labels, torch.nan if key == "stsb" else -1))
+    assert plain.loss(student, nothing).item() == 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"batch": 0}, "batch must be a whole number >= 1, not 0"),
         ({"max_length": 4}, "max_length must be a whole number >= 8, not 4"),
         ({"examples": -1}, "examples must be a whole number >= 0, not -1"),
+        ({"unlabelled": 1.0}, "unlabelled must be a share of examples, 0 <= share < 1, not 1.0"),
+        ({"unlabelled": 0.5}, "unlabelled text needs a teacher: give distil, or leave unlabelled out"),
+        ({"texts": ("rte",)}, "texts are unlabelled text to learn from: give its share, unlabelled, too"),
     ],
 )
 def test_options_are_checked(task: FineTuning, options: dict, sentence: str) -> None:

@@ -139,7 +139,14 @@ class Tokens:
         return -(-len(self) // _at_least_one(size))
 
     def batches(
-        self, size: int, seed: int, epoch: int, start: int = 0, *, bucketed: bool = False
+        self,
+        size: int,
+        seed: int,
+        epoch: int,
+        start: int = 0,
+        *,
+        bucketed: bool = False,
+        among: np.ndarray | None = None,
     ) -> Iterator[Encoded]:
         """Batches `start`, `start` + 1, … of one epoch, shuffled: a function of the arguments alone.
 
@@ -151,9 +158,12 @@ class Tokens:
         start : int
         bucketed : bool
             Examples of about one length together, which saves padding; see `retrim.zoo.glue.order`.
+        among : ndarray of int, optional
+            Numbers of the examples to take; without it, all.
         """
-        chosen = shuffled(self.lengths, _at_least_one(size), seed, epoch, bucketed=bucketed)
-        return (self.batch(numbers) for numbers in chosen[start:])
+        taken = np.arange(len(self)) if among is None else among
+        chosen = shuffled(self.lengths[taken], _at_least_one(size), seed, epoch, bucketed=bucketed)
+        return (self.batch(taken[numbers]) for numbers in chosen[start:])
 
     def in_order(self, size: int) -> Iterator[Encoded]:
         """All examples once, as they come: to evaluate on."""

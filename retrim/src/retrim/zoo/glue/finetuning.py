@@ -22,7 +22,11 @@ from retrim.zoo.glue.hub import load_hub
 from retrim.zoo.glue.metrics import score
 from retrim.zoo.glue.tasks import GlueTask, find_task
 from retrim.zoo.glue.tsv import read_glue
+from retrim.zoo.glue.unlabelled import unlabelled
 from retrim.zoo.task import Task
+
+POOL = 4
+"""Examples without labels over those with: what epochs draw from."""
 
 _PROBE = 512
 _UNREADABLE = (
@@ -53,6 +57,11 @@ class FineTuning(Task):
         Examples of about one length together in a batch.
     distillation : Distillation or None
         What the teacher adds to the loss, once there is one (`taught`).
+    unlabelled : float
+        Share of an epoch's examples that are drawn from text without labels instead (`retrim.zoo.glue.unlabelled`),
+        once there is a teacher; each epoch has as many steps as without.
+    texts : tuple of str
+        Tasks whose training sentences are such text too, beside the task's own.
     """
 
     task: str
@@ -63,6 +72,8 @@ class FineTuning(Task):
     examples: int = 0
     bucketed: bool = True
     distillation: Distillation | None = None
+    unlabelled: float = 0.0
+    texts: tuple[str, ...] = ()
     teacher: nn.Module | None = field(default=None, repr=False)
 
     metric: ClassVar[str] = "score"
@@ -72,6 +83,16 @@ class FineTuning(Task):
         for name, least in (("batch", 1), ("max_length", 8), ("examples", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be a whole number >= {least}, not {getattr(self, name)}")
+        if not 0 <= self.unlabelled < 1:
+            raise ConfigError(
+                f"unlabelled must be a share of examples, 0 <= share < 1, not {self.unlabelled}"
+            )
+        if self.unlabelled and self.distillation is None:
+            raise ConfigError("unlabelled text needs a teacher: give distil, or leave unlabelled out")
+        if self.texts and not self.unlabelled:
+            raise ConfigError("texts are unlabelled text to learn from: give its share, unlabelled, too")
+        for name in self.texts:
+            find_task(name)
 
     def taught(self, teacher: nn.Module) -> FineTuning:
         """The same task, with a teacher where there is a distillation; it is frozen."""
@@ -108,7 +129,11 @@ class FineTuning(Task):
         return self.training.steps(self.batch)
 
     def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Encoded]:
-        return self.training.batches(self.batch, seed, epoch, start, bucketed=self.bucketed)
+        if not self.unlabelled or self.teacher is None:
+            return self.training.batches(self.batch, seed, epoch, start, bucketed=self.bucketed)
+        return self.mixed.batches(
+            self.batch, seed, epoch, start, bucketed=self.bucketed, among=self._drawn(seed, epoch)
+        )
 
     def loss(self, model: nn.Module, batch: Encoded) -> torch.Tensor:
         if self.teacher is None or self.distillation is None or not model.training:
@@ -165,6 +190,9 @@ class FineTuning(Task):
     @cached_property
     def training(self) -> Tokens:
         """Examples to train on."""
+        return encode(self._chosen(), self.tokenizer, self.max_length)
+
+    def _chosen(self) -> Examples:
         whole = self._read("train")
         if self.examples > len(whole):
             raise ConfigError(
@@ -173,7 +201,24 @@ class FineTuning(Task):
         if self.examples:
             chosen = np.sort(np.random.default_rng(0).permutation(len(whole))[: self.examples])
             whole = _some(whole, chosen)
-        return encode(whole, self.tokenizer, self.max_length)
+        return whole
+
+    def _drawn(self, seed: int, epoch: int) -> np.ndarray:
+        """Numbers of an epoch's examples among the mixed ones: as many as there are labelled ones."""
+        labelled = len(self.training)
+        draw = np.random.default_rng([seed, epoch, 1])
+        others = round(self.unlabelled * labelled)
+        own = draw.permutation(labelled)[: labelled - others]
+        pool = labelled + draw.permutation(POOL * labelled)[:others]
+        return np.concatenate([own, pool])
+
+    @cached_property
+    def mixed(self) -> Tokens:
+        """Examples to train on, and after them those without labels, `POOL` times as many."""
+        own = self._chosen()
+        sources = [own, *(self._read("train", name) for name in self.texts)]
+        more = unlabelled(sources, POOL * len(own), pairs=own.second is not None, seed=0)
+        return encode(_joined(own, more, self.glue.regression), self.tokenizer, self.max_length)
 
     @cached_property
     def held_out(self) -> dict[str, Tokens]:
@@ -181,13 +226,19 @@ class FineTuning(Task):
         names = [split.name for split in self.glue.splits if split.name != "train"]
         return {name: encode(self._read(name), self.tokenizer, self.max_length) for name in names}
 
-    def _read(self, split: str) -> Examples:
-        return load_hub(self.task, split) if self.data is None else read_glue(self.data, self.task, split)
+    def _read(self, split: str, task: str | None = None) -> Examples:
+        name = task or self.task
+        return load_hub(name, split) if self.data is None else read_glue(self.data, name, split)
 
     def _own(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss over examples that have a label; 0 without any."""
+        known = ~labels.isnan() if self.glue.regression else labels >= 0
+        logits, labels = logits.float()[known], labels[known]
+        if not len(labels):
+            return logits.sum()  # of nothing: 0, with a gradient of 0
         if self.glue.regression:
-            return functional.mse_loss(logits.float().squeeze(-1), labels)
-        return functional.cross_entropy(logits.float(), labels)
+            return functional.mse_loss(logits.squeeze(-1), labels)
+        return functional.cross_entropy(logits, labels)
 
     def _loaded(self, kind: Any, **options: Any) -> Any:
         from transformers.utils import logging as talk
@@ -204,6 +255,13 @@ class FineTuning(Task):
             ) from error
         finally:
             talk.set_verbosity(said)
+
+
+def _joined(own: Examples, more: Examples, regression: bool) -> Examples:
+    """One after the other; unknown classes are -1."""
+    labels = more.labels if regression else np.full(len(more), -1, dtype=own.labels.dtype)
+    second = None if own.second is None else [*own.second, *(more.second or ())]
+    return Examples([*own.first, *more.first], second, np.concatenate([own.labels, labels]))
 
 
 def _some(examples: Examples, chosen: np.ndarray) -> Examples:
