@@ -1,8 +1,9 @@
-"""Accuracy against density: one point a row, one line a method, the dense model as the mark to reach."""
+"""Accuracy against density: one point a row with its interval, one line a method, the dense model as the mark to reach."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -11,70 +12,99 @@ from retrim.report.axis import Scale, frame, padded, spread, ticks
 from retrim.report.markup import Markup, details, element, join, picture, svg, table
 from retrim.report.series import DENSE, Palette, legend, name
 
-_Point = tuple[str, float, float]
+
+@dataclass(frozen=True)
+class _Point:
+    """A row, with the interval of its accuracy where it has one."""
+
+    method: str
+    density: float
+    accuracy: float
+    low: float | None
+    high: float | None
+
+    @property
+    def extent(self) -> list[float]:
+        """What must lie in the chart."""
+        return [value for value in (self.accuracy, self.low, self.high) if value is not None]
 
 
-def chart(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Markup | None:
+def chart(rows: Sequence[Mapping[str, Any]], palette: Palette, word: str = "Accuracy") -> Markup | None:
     """The chart with its legend and its numbers, or None where no pruned row has an accuracy."""
     points: list[_Point] = []
     for row in rows:
         density, accuracy = quantity.finite(row.get("density")), quantity.finite(row.get("accuracy"))
         if density is not None and accuracy is not None:
-            points.append((name(row), density, accuracy))
-    if all(method == DENSE for method, _, _ in points):
+            low, high = (quantity.finite(row.get(key)) for key in ("low", "high"))
+            points.append(_Point(name(row), density, accuracy, low, high))
+    if all(point.method == DENSE for point in points):
         return None
-    methods = list(dict.fromkeys(method for method, _, _ in points))
+    methods = list(dict.fromkeys(point.method for point in points))
     numbers = table(
-        ("Method", "Density", "Accuracy"),
-        [(method, f"{density:.3f}", quantity.percent(accuracy, 2)) for method, density, accuracy in points],
-        caption="Accuracy against density, numbers",
+        ("Method", "Density", word),
+        [(point.method, f"{point.density:.3f}", quantity.percent(point.accuracy, 2)) for point in points],
+        caption=f"{word} against density, numbers",
     )
     return join(
         [
             legend((palette.colour(method), "dot", method) for method in methods),
-            picture(lambda width: _draw(points, palette, width)),
+            picture(lambda width: _draw(points, palette, width, word)),
             details("Numbers behind this chart", numbers),
         ],
         "\n",
     )
 
 
-def _draw(points: Sequence[_Point], palette: Palette, width: int) -> Markup:
+def _draw(points: Sequence[_Point], palette: Palette, width: int, word: str) -> Markup:
     height = 320
-    low, high = padded([density for _, density, _ in points], 0.12)
+    low, high = padded([point.density for point in points], 0.12)
     x = Scale(max(low, 0.0), high, 56, width - 40)
-    y = Scale(*padded([100 * accuracy for _, _, accuracy in points], 0.18), height - 44, 30)
+    y = Scale(*padded([100 * value for point in points for value in point.extent], 0.18), height - 44, 30)
     marks, decimals = ticks(y.low, y.high, 5)
     parts = [
-        element("text", "accuracy, %", x=8, y=13, class_="tick"),
+        element("text", f"{word.lower()}, %", x=8, y=13, class_="tick"),
         element(
             "text", "density (kept share of the pruned weights)", x=x.end, y=height - 6, class_="tick end"
         ),
         frame(x, y, _fractions(points, x), [(mark, f"{mark:.{decimals}f}") for mark in marks]),
     ]
-    for _, _, accuracy in (point for point in points if point[0] == DENSE):
-        level = y(100 * accuracy)
-        parts.append(
-            element("line", x1=x.start, x2=x.end, y1=level, y2=level, class_="curve dashed thin dense")
-        )
-    for method in dict.fromkeys(method for method, _, _ in points):
-        own = sorted((density, accuracy) for name, density, accuracy in points if name == method)
-        line = "M" + "L".join(f"{x(density):.1f} {y(100 * accuracy):.1f}" for density, accuracy in own)
-        dots = [_dot(method, density, accuracy, x, y) for density, accuracy in own]
+    for point in points:
+        if point.method == DENSE:
+            level = y(100 * point.accuracy)
+            parts.append(
+                element("line", x1=x.start, x2=x.end, y1=level, y2=level, class_="curve dashed thin dense")
+            )
+    for method in dict.fromkeys(point.method for point in points):
+        own = sorted((p for p in points if p.method == method), key=lambda p: (p.density, p.accuracy))
+        line = "M" + "L".join(f"{x(p.density):.1f} {y(100 * p.accuracy):.1f}" for p in own)
         curve = element("path", d=line, class_="curve") if len(own) > 1 else None
-        parts.append(element("g", curve, *dots, class_=palette.colour(method)))
-    spoken = "; ".join(f"{method} {quantity.density(d)}: {quantity.percent(a)}" for method, d, a in points)
-    return svg(width, height, f"Accuracy against density. {spoken}.", *parts, *_labels(points, x, y))
+        bars = [_bar(point, x, y) for point in own if point.low is not None and point.high is not None]
+        parts.append(
+            element("g", curve, *bars, *(_dot(point, x, y) for point in own), class_=palette.colour(method))
+        )
+    spoken = "; ".join(
+        f"{p.method} {quantity.density(p.density)}: {quantity.percent(p.accuracy)}" for p in points
+    )
+    return svg(width, height, f"{word} against density. {spoken}.", *parts, *_labels(points, x, y))
 
 
-def _dot(method: str, density: float, accuracy: float, x: Scale, y: Scale) -> Markup:
-    told = element("title", f"{method}, density {density:.3f}: {quantity.percent(accuracy, 2)}")
-    return element("circle", told, cx=x(density), cy=y(100 * accuracy), r=5.5, class_="dot ring")
+def _bar(point: _Point, x: Scale, y: Scale) -> Markup:
+    """The interval, a line with two caps."""
+    at = x(point.density)
+    top, bottom = (y(100 * value) for value in (point.high or 0.0, point.low or 0.0))
+    outline = f"M{at - 4:.1f} {top:.1f}h8m-4 0V{bottom:.1f}m-4 0h8"
+    return element("path", d=outline, class_="curve thin")
+
+
+def _dot(point: _Point, x: Scale, y: Scale) -> Markup:
+    words = f"{point.method}, density {point.density:.3f}: {quantity.percent(point.accuracy, 2)}"
+    at = {"cx": x(point.density), "cy": y(100 * point.accuracy)}
+    return element("circle", element("title", words), **at, r=5.5, class_="dot ring")
 
 
 def _fractions(points: Sequence[_Point], x: Scale) -> list[tuple[float, str]]:
     """The densities that occur, or round ones where these are too many to write down."""
-    found = sorted({density for _, density, _ in points})
+    found = sorted({point.density for point in points})
     if len(found) < 8 and all(x(b) - x(a) > 34 for a, b in pairwise(found)):
         return [(density, quantity.density(density)) for density in found]
     marks, decimals = ticks(x.low, x.high, 5)
@@ -84,8 +114,8 @@ def _fractions(points: Sequence[_Point], x: Scale) -> list[tuple[float, str]]:
 def _labels(points: Sequence[_Point], x: Scale, y: Scale) -> list[Markup]:
     """Values to the upper left of the points, where no rising line runs, pushed apart where they would touch."""
     labels = []
-    for density in sorted({point[1] for point in points}):
-        here = sorted({accuracy for _, d, accuracy in points if d == density})
+    for density in sorted({point.density for point in points}):
+        here = sorted({point.accuracy for point in points if point.density == density})
         for accuracy, level in zip(here, spread([y(100 * a) for a in here], 15), strict=True):
             word = f"{100 * accuracy:.1f}"
             labels.append(element("text", word, x=x(density) - 8, y=level - 7, class_="value halo end"))

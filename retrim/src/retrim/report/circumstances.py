@@ -67,10 +67,13 @@ def corpus(values: Mapping[str, Any]) -> Markup | None:
     return _list(_named(values, _CORPUS))
 
 
-def guide(rows: Sequence[Mapping[str, Any]], *, layers: bool, curves: bool) -> Markup | None:
+def guide(
+    rows: Sequence[Mapping[str, Any]], *, layers: bool, curves: bool, measure: Mapping[str, str] | None = None
+) -> Markup | None:
     """What the words on this page mean; only of those that occur."""
+    other = {"accuracy": (measure["word"], measure["meaning"])} if measure else {}
     entries = [
-        (word, meaning)
+        other.get(key, (word, meaning))
         for key, word, meaning in _WORDS
         if any(quantity.finite(row.get(key)) is not None for row in rows)
     ]

@@ -27,7 +27,7 @@ def page(result: Mapping[str, Any], *, title: str) -> str:
     ----------
     result : Mapping
         Ready for JSON: ``kind``, ``host``, ``seconds``, ``settings``, ``rows``, ``layers``,
-        ``curves``, ``corpus``.  A part that is missing, None or empty is left out of the page,
+        ``curves``, ``corpus``, and ``measure``: what accuracy is called and means.  A part that is missing, None or empty is left out of the page,
         and so is a number that is None or not finite.
     title : str
         Heading of the page.
@@ -55,7 +55,7 @@ def page(result: Mapping[str, Any], *, title: str) -> str:
     return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
 
 
-def write(path: str | os.PathLike[str], result: Mapping[str, Any]) -> None:
+def write(path: str | os.PathLike[str], result: Mapping[str, Any], *, title: str | None = None) -> None:
     """Write the page of a result: beside the file first, then renamed, so that no half page is ever there.
 
     Parameters
@@ -64,6 +64,8 @@ def write(path: str | os.PathLike[str], result: Mapping[str, Any]) -> None:
         The HTML file; its folder must exist.
     result : Mapping
         As for `page`.
+    title : str, optional
+        Heading of the page; without it, the kind of the result.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def write(path: str | os.PathLike[str], result: Mapping[str, Any]) -> None:
         The file cannot be written.
     """
     target = Path(path)
-    content = page(result, title=f"retrim {result.get('kind') or 'result'}").encode()
+    content = page(result, title=title or f"retrim {result.get('kind') or 'result'}").encode()
     with replacing(target, "report", ConfigError) as beside:
         beside.write_bytes(content)
 
@@ -93,15 +95,17 @@ def _sections(result: Mapping[str, Any]) -> list[Markup]:
     rows, layers = result.get("rows") or [], result.get("layers") or []
     chosen = result.get("kernels") or []
     trained = result.get("curves") or {}
+    measure = result.get("measure") or {}
+    word = str(measure.get("word", "Accuracy"))
     palette = Palette(name(row) for row in rows)
     curve = curves.chart(trained, palette)
     found: list[tuple[str, str, Markup | None]] = [
-        ("In short", "", summary.headline(rows)),
-        ("Results", "", summary.results(rows)),
+        ("In short", "", summary.headline(rows, word)),
+        ("Results", "", summary.results(rows, word)),
         (
-            "Accuracy against density",
+            f"{word} against density",
             "The dashed line is the dense model.",
-            accuracy.chart(rows, palette),
+            accuracy.chart(rows, palette, word),
         ),
         ("Latency", "Milliseconds for the whole model. Shorter is better.", latency.chart(rows)),
         ("Kernels", "What this machine’s profile chose for the packed layers.", kernels.section(chosen)),
@@ -110,7 +114,7 @@ def _sections(result: Mapping[str, Any]) -> list[Markup]:
         (
             "How to read this page",
             "",
-            circumstances.guide(rows, layers=bool(layers), curves=curve is not None),
+            circumstances.guide(rows, layers=bool(layers), curves=curve is not None, measure=measure),
         ),
         ("Machine", "", circumstances.machine(result.get("host") or {})),
         ("Text", "", circumstances.corpus(result.get("corpus") or {})),

@@ -13,10 +13,14 @@ Row = Mapping[str, Any]
 
 _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("density", "Density", lambda value: quantity.fixed(value, 3)),
+    ("seeds", "Seeds", lambda value: quantity.fixed(value, 0)),
     ("parameters", "Parameters", lambda value: quantity.fixed(value, 0)),
     ("bytes", "File", quantity.size),
     ("perplexity", "Perplexity", lambda value: quantity.fixed(value, 2)),
+    ("hard", "At hard pruning", lambda value: quantity.percent(value, 2)),
     ("accuracy", "Accuracy", lambda value: quantity.percent(value, 2)),
+    ("low", "From", lambda value: quantity.percent(value, 2)),
+    ("high", "To", lambda value: quantity.percent(value, 2)),
     ("ms_dense", "Dense, ms", quantity.milliseconds),
     ("ms_packed", "Packed, ms", quantity.milliseconds),
     ("speedup", "Speed-up", quantity.factor),
@@ -41,14 +45,14 @@ def headline_row(rows: Sequence[Row]) -> int | None:
     return max(candidates, key=order, default=None)
 
 
-def headline(rows: Sequence[Row]) -> Markup | None:
+def headline(rows: Sequence[Row], word: str = "Accuracy") -> Markup | None:
     """Tiles of numbers that all belong to one row, so that speed and accuracy are those of one artifact."""
     chosen = headline_row(rows)
     if chosen is None:
         return None
     row = rows[chosen]
     dense: Row = next((other for other in rows if other.get("method") == DENSE), {})
-    found = [*_speed(row), *_quality(row, dense)]
+    found = [*_speed(row), *_quality(row, dense, word)]
     if not found:
         return None
     tiles = [
@@ -85,13 +89,13 @@ def _speed(row: Row) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _quality(row: Row, dense: Row) -> list[tuple[str, str, str]]:
+def _quality(row: Row, dense: Row, word: str) -> list[tuple[str, str, str]]:
     tiles = []
     before, after = quantity.finite(dense.get("accuracy")), quantity.finite(row.get("accuracy"))
     if before and after is not None:
         change = f"{'+' if after >= before else ''}{quantity.percent(after / before - 1)}"
         note = f"{quantity.percent(before, 2)} → {quantity.percent(after, 2)}"
-        tiles.append(("Accuracy, relative", change, note))
+        tiles.append((f"{word}, relative", change, note))
     before, after = quantity.finite(dense.get("perplexity")), quantity.finite(row.get("perplexity"))
     if after is not None:
         note = "" if before is None else f"dense {quantity.fixed(before, 2)}"
@@ -108,11 +112,11 @@ def _quality(row: Row, dense: Row) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def results(rows: Sequence[Row]) -> Markup | None:
+def results(rows: Sequence[Row], word: str = "Accuracy") -> Markup | None:
     """The table of all rows; a column that no row has a value for is left out."""
     if not rows:
         return None
     columns = [c for c in _COLUMNS if any(quantity.finite(row.get(c[0])) is not None for row in rows)]
     body = [(name(row), *(write(row.get(key)) for key, _, write in columns)) for row in rows]
-    head = ("Method", *(word for _, word, _ in columns))
+    head = ("Method", *(word if key == "accuracy" else called for key, called, _ in columns))
     return table(head, body, caption="Results", marked=headline_row(rows))

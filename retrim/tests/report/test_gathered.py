@@ -1,0 +1,130 @@
+"""Several results become one page: means and intervals, one dense row, latencies, densities; else one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrim.errors import ConfigError
+from retrim.report import page
+from retrim.report.gathered import gather
+
+
+def branch(method: str, rate: float, seed: int, hard: float, last: float) -> dict[str, Any]:
+    score = {"0": {"score": hard}, "2": {"score": last}}
+    return {"forms": "blocks", "method": method, "rate": rate, "seed": seed, "score": score}
+
+
+EXPERIMENT = {
+    "kind": "experiment",
+    "metric": "score",
+    "host": {"cpu": "one"},
+    "baseline": {"score": 85.0},
+    "recipe": {
+        "forms": [{"name": "blocks"}],
+        "dense": None,
+        "prune": {"epochs": 3},
+        "retrain": {"epochs": 2},
+    },
+    "rows": [
+        *(branch("SLR", 2.0, seed, 70.0 + seed, 80.0 + seed) for seed in range(3)),
+        branch("magnitude", 2.0, 0, 10.0, 60.0),
+    ],
+}
+GLUE = {
+    "kind": "glue",
+    "metric": "score",
+    "task": "stsb",
+    "seed": 0,
+    "baseline": {"score": 85.5},
+    "row": {"method": "SLR", "rate": 3.0},
+    "packed_score": {"score": 81.25},
+    "bytes": {"pruned": 90_000_000, "packed": 60_000_000},
+    "latency": {"ms_dense": 30.0, "ms_packed": 15.0, "speedup": 2.0},
+    "densities": {"layer.0.weight": 0.25, "layer.1.weight": 0.5},
+}
+CHECKPOINT = {
+    "kind": "checkpoint",
+    "density": 1 / 3,
+    "tokens": 128,
+    "threads": 1,
+    "rivals": [{"name": "OpenVINO", "ms": 20.0, "ms_packed": 10.0, "speedup": 2.0}],
+}
+
+
+def test_rows_of_every_kind() -> None:
+    found = gather([EXPERIMENT, GLUE, CHECKPOINT])
+    assert [(row["method"], row["density"]) for row in found["rows"]] == [
+        ("dense", 1.0),
+        ("SLR", 0.5),
+        ("magnitude", 0.5),
+        ("SLR", 1 / 3),
+        ("packed, against OpenVINO", 1 / 3),
+    ]
+    dense, slr, once, packed, timed = found["rows"]
+    assert dense["accuracy"] == 0.85
+    assert (slr["seeds"], slr["hard"], slr["accuracy"]) == (3, pytest.approx(0.71), pytest.approx(0.81))
+    assert slr["high"] - slr["low"] == pytest.approx(2 * 4.303 * 0.01 / 3**0.5)
+    assert "low" not in once
+    assert (packed["accuracy"], packed["bytes"]) == (0.8125, 60_000_000)
+    assert timed["speedup"] == 2.0
+    assert [layer["density"] for layer in found["layers"]] == [0.25, 0.5]
+    assert found["host"] == {"cpu": "one"}
+
+    words = page(found, title="one & all")
+    assert "<h1>one &amp; all</h1>" in words
+    assert "Score against density" in words
+    assert "accuracy" not in words.lower()
+    assert words.count("m-4 0V") == 2  # one interval, drawn for two widths
+
+
+def test_several_rates_in_one_file() -> None:
+    further = {**GLUE, "row": {"method": "SLR", "rate": 5.0}}
+    found = gather([{"kind": "glue rates", "results": [GLUE, further]}])
+    assert [row["density"] for row in found["rows"]] == [1.0, 1 / 3, 1 / 5]
+    assert len(found["layers"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("results", "sentence"),
+    [
+        ([], "a report must have at least one result, but none is given"),
+        (
+            [{"kind": "demo"}],
+            "a result must be of `retrim experiment`, `retrim glue` or benchmarks/checkpoint.py, not of kind 'demo'",
+        ),
+        (
+            [{"kind": "glue", "metric": "score"}],
+            "a result of kind 'glue' lacks what its command writes (KeyError('row')): make it again",
+        ),
+    ],
+)
+def test_what_cannot_be_shown(results: list[dict[str, Any]], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        gather(results)
+    assert str(caught.value) == sentence
+
+
+def test_the_command(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(EXPERIMENT))
+    (tmp_path / "b.json").write_text("[1]")
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "retrim.cli", "report", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+
+    done = call("a.json", "--html", "page.html", "--title", "STS-B")
+    assert (done.returncode, done.stdout) == (0, "Report: page.html\n"), done.stderr
+    assert "<h1>STS-B</h1>" in (tmp_path / "page.html").read_text()
+    wrong = call("a.json", "b.json", "--html", "other.html")
+    assert wrong.returncode == 2
+    assert wrong.stderr == (
+        "retrim: 'b.json' must be a JSON file that a command of retrim wrote, but is none\n"
+    )
+    assert not (tmp_path / "other.html").exists()
+    assert "'c.json' must be a result that can be read: No such file" in call("c.json", "--html", "o").stderr
