@@ -142,7 +142,7 @@ def time_dense(model: nn.Module, inputs: torch.Tensor, *, threads: int = 1, seco
 
 def _fused(dense: nn.Module, packed: nn.Module) -> list[str]:
     """Activations that the packed model's layers took in."""
-    fusions = fusions_of(dense)
+    fusions = fusions_of(packed) or fusions_of(dense)
     found = []
     for layer, activation in fusions.items():
         module = packed.get_submodule(layer)

@@ -224,7 +224,7 @@ def pack_(
         if layer in done:
             put_module(model, path, done[layer])
             continue
-        activation = _take_activation(model, fusions.get(path))
+        activation = take_activation(model, fusions.get(path))
         bias = getattr(layer, "bias", None)
         done[layer] = PackedLinear(weights[names[name]], bias, activation, precision)
         put_module(model, path, done[layer])
@@ -308,7 +308,7 @@ def owner_of(model: nn.Module, name: str, kind: str) -> tuple[str, nn.Module]:
     return path, layer
 
 
-def _take_activation(model: nn.Module, path: str | None) -> Activation | None:
+def take_activation(model: nn.Module, path: str | None) -> Activation | None:
     """Name of the activation at `path` if kernels know it; it is then replaced by the identity."""
     if path is None:
         return None

@@ -77,6 +77,12 @@ def test_saved_packed_and_loaded_again(family: str, task: str, make_model: Any, 
     assert type(fast) is type(model)
     assert not any(told.values())
     names = {name for name, module in fast.named_modules() if isinstance(module, PackedLinear)}
+    taken = {"gpt2": "gelu_tanh"}.get(family, "gelu")
+    fusions = fast.fusions()
+    assert len(fusions) == 2  # of each of the two blocks
+    for layer, activation in fusions.items():
+        assert fast.get_submodule(layer).activation == taken
+        assert isinstance(fast.get_submodule(activation), torch.nn.Identity)
     assert names == {target.name.removesuffix(".weight") for target in pruner.targets}
     found = logits(fast)
     assert float((found - wanted).abs().max()) <= 1e-4 * float(wanted.abs().max())

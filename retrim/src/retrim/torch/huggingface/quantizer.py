@@ -8,6 +8,7 @@ gives it to us, loads the dense tensors by itself, and gives it to us again.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from retrim import __version__
 from retrim.artifact import Artifact, load
 from retrim.errors import ArtifactError, ConfigError
+from retrim.torch.huggingface.fusions import activation_after, fused
 from retrim.torch.linear import PackedLinear
 from retrim.torch.packing import check_fit, owner_of, placed_weights, put_module
 
@@ -131,13 +133,18 @@ class RetrimQuantizer(HfQuantizer):
             raise ArtifactError("a packed model must be loaded from its folder: from_pretrained(folder)")
         weights = placed_weights(self._artifact, None)
         done: dict[nn.Module, PackedLinear] = {}
+        fusions: dict[str, str] = {}
         for name in _names(self._artifact):
             path = name.rpartition(".")[0]
             layer = model.get_submodule(path)
             if layer not in done:
                 bias = getattr(layer, "bias", None)
-                done[layer] = PackedLinear(weights[_own(self._artifact, name)], bias)
+                weight = weights[_own(self._artifact, name)]
+                done[layer] = PackedLinear(weight, bias, fused(model, path))
+                if done[layer].activation is not None:
+                    fusions[path] = activation_after(path)
             put_module(model, path, done[layer])
+        model.__dict__["fusions"] = partial(dict, fusions)  # for who times layers: what they took in
         self._artifact = None
         return model
 
