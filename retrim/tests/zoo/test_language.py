@@ -14,6 +14,7 @@ from retrim.levels import JointTraining
 from retrim.torch import Distillation
 from retrim.zoo.fit import Stage, fit
 from retrim.zoo.language import LanguageTask
+from retrim.zoo.task import FewSteps
 
 LINES = "".join(
     f"the {a} {b} sees the {b} {a} .\n" for a in ("red", "green", "blue") for b in ("cat", "dog", "cow")
@@ -106,6 +107,25 @@ def test_joint_training_resumes_bit_for_bit(task: LanguageTask, tmp_path: Path) 
     assert not torch.equal(plain.state_dict()[names[0]], whole[names[0]])
     with pytest.raises(CheckpointError, match="must belong to this very run"):
         train(tmp_path / "joint.pt", None, identity="masks 1")
+
+
+def test_epochs_of_few_steps(task: LanguageTask) -> None:
+    few = FewSteps(task, 7)
+    assert (few.steps, few.metric) == (7, "accuracy")
+    whole = list(task.batches(0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(few.batches(0, 1), whole[:7], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(few.batches(0, 1, start=5), whole[5:7], strict=True))
+    assert FewSteps(task, 100).steps == task.steps
+    model = few.build(0)
+    curve = fit(few, model, Stage(epochs=2, rate=1e-3), seed=0)
+    assert len(curve.loss) == 2
+    assert few.score(model) == task.score(model)
+    teaching = replace(task, distillation=Distillation(logits=0.5))
+    taught = FewSteps(teaching, 7).taught(model)
+    assert isinstance(taught, FewSteps)
+    assert taught.task.teacher is model  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="an epoch must have at least one step, not 0"):
+        FewSteps(task, 0)
 
 
 def test_the_library_is_more_text(task: LanguageTask, tmp_path: Path) -> None:

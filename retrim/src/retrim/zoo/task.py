@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
+
+from retrim.errors import ConfigError
 
 
 class Task(ABC):
@@ -54,3 +58,49 @@ class Task(ABC):
     @abstractmethod
     def score(self, model: nn.Module) -> dict[str, float]:
         """Metrics of the network on the data held out; in evaluation mode, which is undone."""
+
+
+@dataclass(frozen=True)
+class FewSteps(Task):
+    """Another task with epochs of so many steps: the first batches of each.
+
+    Parameters
+    ----------
+    task : Task
+    most : int
+        Steps of an epoch, at most those of the task.
+    """
+
+    task: Task
+    most: int
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """The task's."""
+        return self.task.metric
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise ConfigError(f"an epoch must have at least one step, not {self.most}")
+
+    def build(self, seed: int) -> nn.Module:
+        return self.task.build(seed)
+
+    def taught(self, teacher: nn.Module) -> Task:
+        return FewSteps(self.task.taught(teacher), self.most)
+
+    @property
+    def steps(self) -> int:
+        return min(self.most, self.task.steps)
+
+    def batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Any]:
+        return islice(self.task.batches(seed, epoch, start), max(0, self.steps - start))
+
+    def loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
+        return self.task.loss(model, batch)
+
+    def probe(self) -> Sequence[Any]:
+        return self.task.probe()
+
+    def score(self, model: nn.Module) -> dict[str, float]:
+        return self.task.score(model)

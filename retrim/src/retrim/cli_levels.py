@@ -1,0 +1,80 @@
+"""`retrim levels`: a pattern set for each operating point of a device."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retrim.cli_console import bars, console, make_folder, needs_torch, resumable, say, write_json
+from retrim.errors import ConfigError
+from retrim.files import replacing
+
+
+def levels(
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="How levels are made (TOML).")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder that the recipe's data lie in.  [default: $RETRIM_DATA or data]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoints and trials.  [default: runs/RECIPE]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Trials at once, one thread each.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of training.  [default: all cores]")
+    ] = None,
+    compare: Annotated[
+        int, typer.Option(min=0, help="Also run every search method with so many seeds, at equal trials.")
+    ] = 0,
+    table: Annotated[
+        Path | None, typer.Option(help="Also write the table of levels, for `retrim simulate`.")
+    ] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Also write the numbers to this file.")
+    ] = None,
+) -> None:
+    """Search one pattern set for each operating point, and train them jointly.  A second call goes on."""
+    with needs_torch("retrim levels"):
+        import torch
+
+        from retrim.recipe.level_results import compare_methods, run_levels, shown
+        from retrim.recipe.leveling import LevelsRun
+        from retrim.recipe.levels import read_levels_recipe
+        from retrim.recipe.run import use_all_cores
+    recipe = read_levels_recipe(recipe_path)
+    if threads is None:
+        use_all_cores()
+    else:
+        torch.set_num_threads(threads)
+    folder = Path("runs") / recipe_path.stem if out is None else out
+    make_folder(folder)
+    root = Path(os.environ.get("RETRIM_DATA", "data")) if data is None else data
+    with resumable(), bars() as progress:
+        run = LevelsRun(recipe, root, folder, seed=seed, progress=progress)
+        result = run_levels(run, jobs=jobs)
+        if compare:
+            result["methods"] = compare_methods(run, range(compare), jobs=jobs)
+    console.print(shown(result))
+    space = result["space"]
+    say(
+        f"{len(result['trials'])} trials of {space['size']:,} choices by {recipe.search.method}; deadline "
+        f"{space['deadline_ms']:.2f} ms, modelled on {recipe.device.name}"
+    )
+    for row in result.get("methods", {}).get("rows", []):
+        within = "" if row["low"] is None else f" ({row['low']:+.4f} … {row['high']:+.4f})"
+        say(
+            f"{row['method']}: best reward {row['mean']:.4f}, minus random {row['minus_random']:+.4f}{within}"
+        )
+    if table is not None:
+        with replacing(table, "table of levels", ConfigError) as beside:
+            beside.write_text(json.dumps(result["levels"], indent=1) + "\n", "utf-8")
+        say(
+            f"Levels: {table}; `retrim simulate {table} --device {recipe.device.name}` empties a battery with them"
+        )
+    if json_path is not None:
+        write_json(json_path, result)

@@ -1,0 +1,185 @@
+"""What a run of levels gives: the result file, the table of levels for the simulator, methods of search compared."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from retrim.levels import METHODS, Choice, Trial, best, one_by_one
+from retrim.levels.search import Runner, Score
+from retrim.recipe.leveling import LevelsRun
+from retrim.recipe.levels import LevelsRecipe
+from retrim.report.intervals import interval
+from retrim.runtime.host import describe
+
+_HERE: list[LevelsRun] = []  # of a process that scores
+
+
+def run_levels(run: LevelsRun, *, jobs: int = 1) -> dict[str, Any]:
+    """Search, train what was chosen, and say what it is worth.
+
+    Parameters
+    ----------
+    run : LevelsRun
+    jobs : int
+        Trials that are scored at once, in processes of one thread each; no influence on the result.
+
+    Returns
+    -------
+    dict
+        Ready for JSON; ``levels`` is a table for `retrim simulate`.
+    """
+    baseline = run.baseline()
+    trials = run.search(run=_runner(run, jobs))
+    choice = run.chosen(trials)
+    _, accuracies, _ = run.trained(choice)
+    space = run.space
+    return {
+        "kind": "levels",
+        "host": describe(),
+        "seed": run.seed,
+        "recipe": run.recipe.model_dump(mode="json"),
+        "metric": run.task.metric,
+        "baseline": baseline,
+        "space": {
+            "size": space.size,
+            "deadline_ms": space.deadline_ms,
+            "points": [[point.mhz, point.milliwatts, point.millijoules] for point in space.points],
+            "candidates": [[c.density, c.patterns, c.cycles] for c in space.candidates],
+            "options": space.options,
+        },
+        "trials": [_written(trial) for trial in trials],
+        "choice": list(choice),
+        "levels": table_of(run, choice, accuracies, baseline),
+    }
+
+
+def table_of(
+    run: LevelsRun, choice: Choice, accuracies: Sequence[float], baseline: Mapping[str, float]
+) -> dict[str, Any]:
+    """Levels in the format that `retrim simulate` reads; densities are of the weights that were pruned."""
+    space, part = run.space, run.recipe.backbone
+    top = max(point.mhz for point in space.points)
+    model, pruner = run.backbone
+    dense = run.cycles(1.0) + _dropped(model, pruner) * run.recipe.device.tokens / (
+        run.cluster.throughput("fp32") * run.recipe.device.cores
+    )
+    levels = [
+        {
+            "name": f"l{len(choice) - place}",
+            "mhz": point.mhz,
+            "density": part.density * space.candidates[number].density,
+            "accuracy": accuracy,
+            "cycles": space.candidates[number].cycles,
+        }
+        for place, (point, number, accuracy) in enumerate(zip(space.points, choice, accuracies, strict=True))
+    ]
+    return {
+        "format": "retrim-levels",
+        "version": 1,
+        "deadline_ms": space.deadline_ms,
+        "dense": {"mhz": top, "density": 1.0, "accuracy": baseline["rival"], "cycles": dense},
+        "backbone": {
+            "mhz": top,
+            "density": part.density,
+            "accuracy": baseline["backbone"],
+            "cycles": run.cycles(1.0),
+        },
+        "level": levels,
+    }
+
+
+def compare_methods(
+    run: LevelsRun, seeds: Sequence[int], methods: Sequence[str] = METHODS, *, jobs: int = 1
+) -> dict[str, Any]:
+    """Best rewards of every method at equal trials, seed by seed, and differences to random search with 95 % intervals."""
+    rewards: dict[str, list[float]] = {}
+    scored = _runner(run, jobs)
+    for method in methods:
+        rewards[method] = [best(run.search(run=scored, method=method, seed=seed)).reward for seed in seeds]
+    rows = []
+    for method, values in rewards.items():
+        gaps = [a - b for a, b in zip(values, rewards["random"], strict=True)] if "random" in rewards else []
+        low, high = interval(gaps)
+        rows.append(
+            {
+                "method": method,
+                "rewards": values,
+                "mean": statistics.mean(values),
+                "minus_random": statistics.mean(gaps) if gaps else None,
+                "low": low,
+                "high": high,
+            }
+        )
+    return {"seeds": list(seeds), "trials": run.recipe.search.trials, "rows": rows}
+
+
+def shown(result: Mapping[str, Any]) -> Table:
+    """The levels as a table for the console."""
+    found, table = result["levels"], Table(box=box.SIMPLE_HEAD)
+    for name in ("level", "MHz", "density", result["metric"], "latency, ms", "inferences"):
+        table.add_column(name, justify="left" if name == "level" else "right")
+    points = {point[0]: point for point in result["space"]["points"]}
+    for entry in [found["dense"], found["backbone"], *found["level"]]:
+        milliseconds = entry["cycles"] / (1000 * entry["mhz"])
+        name = entry.get("name", "dense" if entry is found["dense"] else "backbone")
+        runs = ""
+        if "name" in entry:
+            _, milliwatts, millijoules = points[entry["mhz"]]
+            runs = f"{millijoules / (milliwatts * milliseconds / 1000):,.0f}"
+        table.add_row(
+            name,
+            f"{entry['mhz']:g}",
+            f"{entry['density']:.3f}",
+            f"{100 * entry['accuracy']:.2f} %",
+            f"{milliseconds:.2f}",
+            runs,
+        )
+    return table
+
+
+def _dropped(model: Any, pruner: Any) -> float:
+    """Weights that the backbone left out."""
+    return float(sum((1 - target.reached) * target.parameter.numel() for target in pruner.targets))
+
+
+def _written(trial: Trial) -> dict[str, Any]:
+    accuracies = None if trial.accuracies is None else list(trial.accuracies)
+    return {"choice": list(trial.choice), "accuracies": accuracies, "reward": trial.reward}
+
+
+def _runner(run: LevelsRun, jobs: int) -> Runner:
+    """Scores in this process, or in several."""
+    if jobs == 1:
+        return one_by_one
+    recipe = run.recipe.model_dump(mode="json")
+    given = (recipe, run.data, run.folder, run.seed)
+    _ = run.backbone, run.families  # on disk before others look for it
+
+    def scored(_: Score, choices: Sequence[Choice]) -> Iterable[tuple[Choice, Sequence[float]]]:
+        if not choices:
+            return
+        with ProcessPoolExecutor(min(jobs, len(choices)), get_context("spawn"), _begin, given) as pool:
+            waiting = {pool.submit(_score, choice): choice for choice in choices}
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+
+    return scored
+
+
+def _begin(recipe: dict[str, Any], data: Path, folder: Path, seed: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    _HERE.append(LevelsRun(LevelsRecipe.model_validate(recipe), data, folder, seed=seed))
+
+
+def _score(choice: Choice) -> list[float]:
+    return _HERE[0].score(choice)

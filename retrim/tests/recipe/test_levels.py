@@ -1,0 +1,225 @@
+"""`retrim levels` from recipe to table: found again, whatever the number of jobs; masks as the method says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from retrim.errors import ConfigError, DeviceError
+from retrim.recipe.level_results import compare_methods, run_levels
+from retrim.recipe.leveling import LevelsRun
+from retrim.recipe.levels import LevelsRecipe, read_levels_recipe
+from retrim.recipe.part import checked
+
+LINES = "".join(
+    f"the {a} {b} sees the {b} {a} .\n" for a in ("red", "green", "blue") for b in ("cat", "dog", "cow")
+)
+STAGE: dict[str, Any] = {"epochs": 1, "rate": 5e-3, "optimizer": "adam", "decay": 0.0}
+TABLE: dict[str, Any] = {
+    "version": 1,
+    "task": {
+        "type": "language",
+        "text": "train.txt",
+        "held_out": "test.txt",
+        "vocabulary": 300,
+        "width": 64,
+        "layers": 1,
+        "heads": 2,
+        "context": 16,
+        "batch": 8,
+        "windows": 48,
+    },
+    "dense": STAGE,
+    "backbone": {
+        "weights": ["blocks.*.attention.*.weight", "blocks.*.ffn.*.weight"],
+        "density": 0.5,
+        "pruner": {"type": "magnitude"},
+        "prune": STAGE,
+        "retrain": {**STAGE, "score_after": [0, 1]},
+    },
+    "device": {"mhz": [1400, 1200, 1000], "tokens": 16},
+    "patterns": {"tile": [8, 8], "group": 4, "densities": [1.0, 0.6, 0.3, 0.1]},
+    "search": {"trials": 6, "batch": 3, "least": 0.5, "stage": STAGE, "steps": 4, "method": "evolution"},
+    "final": STAGE,
+}
+
+
+def recipe(**changes: Any) -> LevelsRecipe:
+    return checked(LevelsRecipe, {**TABLE, **changes}, "r.toml")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "train.txt").write_text(LINES * 60)
+    (folder / "test.txt").write_text(LINES * 8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[LevelsRun, dict[str, Any]]:
+    run = LevelsRun(recipe(), data, tmp_path_factory.mktemp("run"))
+    return run, run_levels(run)
+
+
+def test_a_run_is_whole_and_found_again(
+    done: tuple[LevelsRun, dict[str, Any]], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, result = done
+    json.dumps(result)
+    assert len(result["trials"]) == 6
+    # tiles of 16 cells: 0.6 and 0.1 are rounded
+    assert sorted({entry[0] for entry in result["space"]["candidates"]}) == [2 / 16, 5 / 16, 10 / 16, 1.0]
+    levels = result["levels"]
+    assert [entry["mhz"] for entry in levels["level"]] == [1400, 1200, 1000]
+    for entry, number in zip(levels["level"], result["choice"], strict=True):
+        density, _, cycles = result["space"]["candidates"][number]
+        assert entry["density"] == pytest.approx(0.5 * density)
+        assert entry["cycles"] == cycles
+        assert cycles / (1000 * entry["mhz"]) <= levels["deadline_ms"] * (1 + 1e-9)
+    # 64 wide: 12 x 64 x 64 block weights, 300 x 64 of the head; 16 tokens, one multiply-add a cycle
+    assert levels["dense"]["cycles"] == pytest.approx(16 * (12 * 64 * 64 + 300 * 64))
+    assert levels["backbone"]["cycles"] == pytest.approx(16 * (6 * 64 * 64 + 300 * 64))
+    assert levels["deadline_ms"] == pytest.approx(1.05 * levels["backbone"]["cycles"] / 1.4e6)
+
+    again = LevelsRun(run.recipe, data, run.folder)
+    monkeypatch.setattr(again, "score", lambda choice: pytest.fail("a trial was scored again"))
+    assert {**run_levels(again), "host": None} == {**result, "host": None}
+
+
+def test_processes_do_not_change_the_result(
+    done: tuple[LevelsRun, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    _, result = done
+    # one thread, as each process has: sums of torch depend on it
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for jobs in (1, 2):
+            (tmp_path / str(jobs)).mkdir()
+        one, two = (run_levels(LevelsRun(recipe(), data, tmp_path / str(jobs)), jobs=jobs) for jobs in (1, 2))
+    finally:
+        torch.set_num_threads(before)
+    assert one["trials"] == two["trials"]
+    assert one["levels"] == two["levels"]
+    assert len(result["trials"]) == len(one["trials"])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_masks_lie_in_the_backbone(nested: bool, done: tuple[LevelsRun, dict[str, Any]], data: Path) -> None:
+    patterns = {**TABLE["patterns"], "nested": nested, "sets": 1 if nested else 2}
+    run = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
+    candidates = run.space.candidates
+    masks = run.masks(range(len(candidates)))
+    _, pruner = run.backbone
+    for target in pruner.targets:
+        kept = pruner.supports[target.name].mask
+        for candidate, found in zip(candidates, masks, strict=True):
+            mask = found[target.name]
+            assert not (mask & ~kept).any()
+            assert int(mask.sum()) == pytest.approx(candidate.density * int(kept.sum()))
+            rows = mask.reshape(-1, 4, mask.shape[1])
+            assert (rows == rows[:, :1]).all()  # groups of four rows alike
+        if nested:
+            inner = [found[target.name] for found in masks]
+            assert all(not (sparse & ~dense).any() for dense, sparse in pairwise(inner))
+
+
+def test_levels_share_weights_and_differ_in_masks(done: tuple[LevelsRun, dict[str, Any]]) -> None:
+    run, result = done
+    model, accuracies, masks = run.trained(tuple(result["choice"]))
+    assert accuracies == [entry["accuracy"] for entry in result["levels"]["level"]]
+    with torch.no_grad():
+        for name, mask in masks[0].items():
+            model.get_parameter(name).mul_(mask)
+    assert run.task.score(model)[run.task.metric] / 100 == pytest.approx(accuracies[0], abs=1e-6)
+
+
+def test_methods_are_compared_at_equal_trials(done: tuple[LevelsRun, dict[str, Any]]) -> None:
+    run, _ = done
+    found = compare_methods(run, [0, 1], ["random", "evolution"])
+    assert [row["method"] for row in found["rows"]] == ["random", "evolution"]
+    assert all(len(row["rewards"]) == 2 for row in found["rows"])
+    assert found["rows"][0]["minus_random"] == 0
+    gap = found["rows"][1]["mean"] - found["rows"][0]["mean"]
+    assert found["rows"][1]["minus_random"] == pytest.approx(gap)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"device": {"mhz": [1000, 1400]}}, "mhz must fall, the fastest point first, not 1000, 1400"),
+        ({"device": {"mhz": [1400, 1000], "shares": [1.0]}}, "shares must be 2 numbers > 0"),
+        ({"patterns": {"tile": [8, 8], "densities": [1.5]}}, "densities must be above 0 and at most 1"),
+        ({"patterns": {"tile": [2, 8], "densities": [0.5]}}, "a tile must be 4 x 4 to 128 x 128, not 2 x 8"),
+        (
+            {"patterns": {"tile": [8, 8], "densities": [0.5], "nested": True}},
+            "nested levels share one pattern set, so sets must be 1, not 2",
+        ),
+    ],
+)
+def test_recipes_that_make_no_sense(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipe(**changes)
+    assert words in str(caught.value)
+
+
+def test_a_deadline_that_nothing_meets(done: tuple[LevelsRun, dict[str, Any]], data: Path) -> None:
+    device = {**TABLE["device"], "deadline": 0.2}
+    run = LevelsRun(recipe(device=device), data, done[0].folder)
+    with pytest.raises(
+        DeviceError, match=r"deadline_ms must be one that the sparsest candidate meets at 1000 MHz"
+    ):
+        _ = run.space
+
+
+def test_the_command(data: Path, tmp_path: Path) -> None:
+    def toml(table: dict[str, Any], prefix: str = "") -> str:
+        own = [f"{k} = {json.dumps(v)}" for k, v in table.items() if not isinstance(v, dict) or k == "pruner"]
+        own = [line.replace('{"type": "magnitude"}', '{ type = "magnitude" }') for line in own]
+        inner = [
+            f"[{prefix}{k}]\n{toml(v, f'{prefix}{k}.')}"
+            for k, v in table.items()
+            if isinstance(v, dict) and k != "pruner"
+        ]
+        return "\n".join([*own, *inner])
+
+    (tmp_path / "r.toml").write_text(toml(TABLE))
+    assert read_levels_recipe(tmp_path / "r.toml") == recipe()
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "retrim.cli", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+
+    options = ("--data", str(data), "--threads", "1", "--table", "levels.json", "--json", "r.json")
+    found = call("levels", "r.toml", *options)
+    assert found.returncode == 0, found.stderr
+    assert "6 trials of" in found.stdout
+    assert json.loads((tmp_path / "r.json").read_text())["kind"] == "levels"
+    emptied = call("simulate", "levels.json", "--json", "battery.json")
+    assert emptied.returncode == 0, emptied.stderr
+    missing = call("levels", "r.toml", "--data", str(tmp_path / "none"))
+    assert missing.returncode == 2
+    assert "task.text must be a file or folder of" in missing.stderr
+
+
+WIDTHS = {"wikitext-2": 800, "minilm-stsb": 384}
+
+
+def test_recipes_fit_their_networks() -> None:
+    folder = Path(__file__).parents[2] / "recipes" / "rt3"
+    for path in sorted(folder.glob("*.toml")):
+        found = read_levels_recipe(path)
+        width, tile = WIDTHS[path.stem], found.patterns.tile
+        for inputs in (width, 4 * width):
+            kept = round(inputs * found.backbone.density)
+            assert kept % tile[1] == 0, path
+        assert np.gcd(width, tile[0]) == tile[0], path
