@@ -45,7 +45,7 @@ format: setup
 	$(BIN)/ruff format $(CODE)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
