@@ -30,6 +30,7 @@ _KEPT = 8
 _SOURCES = (
     "constants.py",
     "compilation.py",
+    "data/electrons",
     "tally.py",
     "geometry",
     "histories",

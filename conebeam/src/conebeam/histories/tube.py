@@ -1,0 +1,263 @@
+"""History loop of an x-ray tube: electrons in the target, and the photons they make.
+
+Condensed history: steps of κλ₁, κ = 2⁻⁵ … 1 by powers of two and at most a multiple of
+the depth below the face, deflected as a whole at a random hinge (J. M. Fernández-Varea et al.,
+Nucl. Instrum. Methods B 73 (1993) 447, doi:10.1016/0168-583X(93)95827-R).  A step that
+crosses the face ends there.  Single scattering, collision by collision, runs in the same loop
+and is the oracle.
+
+Photons are emitted in one of two ways.  Analog: at events drawn along the steps (each
+splits into a number of photons of equal weight).  Expected: at one random point of every
+step, for everything the step could emit.  Energy lost to photons is drawn in both.
+"""
+
+# float32 and float64 meet on purpose in kernels; Numba checks their types, not mypy.
+# mypy: disable-error-code="arg-type, assignment"
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba.core import config
+from numpy.typing import NDArray
+
+from conebeam.compilation import kernel
+from conebeam.geometry.borrow import lent
+from conebeam.histories import tube_scores as scores
+from conebeam.histories.tube_emission import Way, draw_shell, expect_step, radiate, relax
+from conebeam.histories.tube_scores import Aim, Anode, add, settle
+from conebeam.transport.borrow import borrowed_physics
+from conebeam.transport.collision import BANK_SIZE
+from conebeam.transport.electron import tables as columns
+from conebeam.transport.electron.deflection import place, rate, sample_azimuth, sample_deflection, turned
+from conebeam.transport.electron.moller import sample_moller, scattered_cosine
+from conebeam.transport.electron.tables import Electrons
+from conebeam.transport.physics import Physics
+from conebeam.transport.rng import stream, uniform64
+
+ELECTRONS_SIZE = 64
+_SMALLEST, _LEVELS = 2.0**-5, 6  # κ of level 0; the level of a single collision
+_LARGEST_LOSS = 0.05
+
+
+@kernel
+def _borrowed_electrons(e: Electrons) -> Electrons:
+    return Electrons(
+        lent(e.rates), lent(e.quantiles), lent(e.half), lent(e.chi), lent(e.shape), lent(e.shape_bound),
+        lent(e.vacancy), lent(e.turns), e.cut,
+    )  # fmt: skip
+
+
+@kernel
+def _borrowed_array(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    return lent(array)  # type: ignore[no-any-return]
+
+
+def _electrons(e: Electrons) -> Electrons:
+    return e
+
+
+def _array(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    return array
+
+
+# Without compilation there is nothing to borrow.
+_PLAIN = bool(getattr(config, "DISABLE_JIT", 0))
+borrowed_electrons = _electrons if _PLAIN else _borrowed_electrons
+borrowed_array = _array if _PLAIN else _borrowed_array
+
+
+@kernel
+def start_electron(
+    anode: Anode, counter: np.uint64, step: np.uint64
+) -> tuple[np.uint64, float, float, float]:
+    """Counter, energy (keV) and place on the face of a new electron; up to three numbers."""
+    counter, r1 = uniform64(counter, step)
+    counter, r2 = uniform64(counter, step)
+    if anode.spot == scores.GAUSSIAN:
+        radius, angle = math.sqrt(-2.0 * math.log(r1)), 2.0 * math.pi * r2
+        p, q = radius * math.cos(angle), radius * math.sin(angle)
+    else:
+        p, q = 2.0 * r1 - 1.0, 2.0 * r2 - 1.0
+    energy = anode.energy
+    if anode.ripple > 0.0:
+        counter, r3 = uniform64(counter, step)
+        energy *= 1.0 - anode.ripple * (1.0 - math.cos(0.5 * math.pi * r3))
+    return counter, energy, anode.half_z * q / anode.cosine, anode.half_y * p
+
+
+@kernel
+def step_length(
+    e: Electrons, way: Way, energy: float, w: float, i: int, f: float, counter: np.uint64, step: np.uint64
+) -> tuple[np.uint64, float, int]:
+    """Length of a step, cm, and its level; −1 where nothing scatters at its end."""
+    if way.single:
+        counter, value = uniform64(counter, step)
+        s = -math.log(value) / rate(e, i, f, columns.PATH)
+        longest = _LARGEST_LOSS * energy / rate(e, i, f, columns.STOPPING)
+        return counter, min(s, longest), _LEVELS if s < longest else -1
+    inverse = rate(e, i, f, columns.TRANSPORT)
+    allowed, level = way.surface * w * inverse, 0
+    while level < way.top and allowed > 2.0 * _SMALLEST * (1 << level):
+        level += 1
+    return counter, _SMALLEST * (1 << level) / inverse, level
+
+
+@kernel
+def electron_out(
+    anode: Anode,
+    aim: Aim,
+    energy: float,
+    x: float,
+    y: float,
+    a: float,
+    b: float,
+    c: float,
+    now: NDArray[np.float64],
+    touched: NDArray[np.int64],
+    count: NDArray[np.int64],
+) -> None:
+    """Score an electron that leaves the face at (x, y, 0)."""
+    add(scores.BACK, 1.0, now, touched, count)
+    add(scores.BACK_ENERGY, energy, now, touched, count)
+    up = a * anode.cosine - c * anode.sine
+    if up <= 1e-9:
+        return
+    reach = (aim.distance - x * anode.cosine) / up
+    px = -x * anode.sine - reach * (a * anode.sine + c * anode.cosine)
+    if reach > 0.0 and abs(px) <= aim.field_half and abs(y + reach * b) <= aim.field_half:
+        add(scores.FIELD_ELECTRONS, 1.0, now, touched, count)
+
+
+@kernel
+def run_tube(
+    seed: int,
+    first: int,
+    stop: int,
+    anode: Anode,
+    aim: Aim,
+    electrons_: Electrons,
+    physics_: Physics,
+    filters_: NDArray[np.float64],
+    way: Way,
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    balance: NDArray[np.float64],
+) -> None:
+    """Run histories first … stop − 1; add to the sums, their squares and the balance (keV)."""
+    e, physics, filters = borrowed_electrons(electrons_), borrowed_physics(physics_), borrowed_array(filters_)
+    bank, marks = np.empty((BANK_SIZE, 8)), np.empty((BANK_SIZE, 3), dtype=np.int64)
+    now, touched, count = (
+        np.zeros(sums.size),
+        np.zeros(sums.size, dtype=np.int64),
+        np.zeros(1, dtype=np.int64),
+    )
+    waiting = np.empty((ELECTRONS_SIZE, 7))
+    for history in range(first, stop):
+        counter, step = stream(seed, history)
+        counter, started, x, y = start_electron(anode, counter, step)
+        waiting[0, 0], waiting[0, 1], waiting[0, 2], waiting[0, 3] = started, x, y, 0.0
+        waiting[0, 4], waiting[0, 5], waiting[0, 6] = anode.along, anode.across, anode.inward
+        left, steps = 1, 0
+        stopped, reflected, shone, lost = 0.0, 0.0, 0.0, 0.0
+        while left > 0:
+            left -= 1
+            energy, x, y, w = waiting[left, 0], waiting[left, 1], waiting[left, 2], waiting[left, 3]
+            a, b, c = waiting[left, 4], waiting[left, 5], waiting[left, 6]
+            leaves = False
+            while energy > way.cut and not leaves:
+                steps += 1
+                i, f = place(energy)
+                counter, s, level = step_length(e, way, energy, w, i, f, counter, step)
+                middle = energy - 0.5 * s * rate(e, i, f, columns.STOPPING)
+                i, f = place(middle)
+                cosine = 1.0
+                if level >= 0:
+                    counter, cosine = sample_deflection(e, level, middle, counter, step)
+                counter, ca, sa = sample_azimuth(e, counter, step)
+                hinge = 1.0
+                if not way.single:
+                    counter, hinge = uniform64(counter, step)
+                a0, b0, c0, w0 = a, b, c, w
+                hinge *= s
+                w1 = w0 + hinge * c0
+                a, b, c = turned(a0, b0, c0, cosine, ca, sa)
+                w = w1 + (s - hinge) * c
+                if w1 < 0.0:
+                    # Out before the hinge: it never was deflected.
+                    leaves, s, a, b, c = True, w0 / -c0, a0, b0, c0
+                    hinge = s
+                elif w < 0.0:
+                    leaves, s = True, hinge + w1 / -c
+                loss = s * rate(e, i, f, columns.STOPPING)
+                # One point of the step stands for all of it.
+                counter, value = uniform64(counter, step)
+                at = value * s
+                ea, eb, ec = a0, b0, c0
+                ex, ey, ew = x + at * a0, y + at * b0, w0 + at * c0
+                if at > hinge:
+                    ea, eb, ec = a, b, c
+                    on = at - hinge
+                    ex, ey, ew = x + hinge * a0 + on * a, y + hinge * b0 + on * b, w1 + on * c
+                ew = max(0.0, ew)
+                x += hinge * a0 + (s - hinge) * a
+                y += hinge * b0 + (s - hinge) * b
+                if way.expected and middle > 1.001 * e.cut:
+                    counter = expect_step(anode, aim, e, physics, filters, way, history, middle, s, i, f, ex, ey, ew,
+                                          ea, eb, ec, bank, marks, now, touched, count, counter, step)  # fmt: skip
+                moller, photons = rate(e, i, f, columns.MOLLER), rate(e, i, f, columns.PHOTONS)
+                ionise = rate(e, i, f, columns.IONISE)
+                counter, value = uniform64(counter, step)
+                value /= s
+                stopped += loss
+                if value < moller:
+                    if middle > 2.0 * e.cut and left < ELECTRONS_SIZE - 1:
+                        counter, given = sample_moller(middle, e.cut, counter, step)
+                        counter, ca, sa = sample_azimuth(e, counter, step)
+                        waiting[left, 0], waiting[left, 1], waiting[left, 2] = given, ex, ey
+                        waiting[left, 3] = ew
+                        waiting[left, 4], waiting[left, 5], waiting[left, 6] = turned(
+                            ea, eb, ec, scattered_cosine(middle, given), ca, sa
+                        )
+                        left += 1
+                        if not leaves:
+                            a, b, c = turned(a, b, c, scattered_cosine(middle, middle - given), -ca, -sa)
+                        loss += given
+                elif value < moller + photons:
+                    if middle > e.cut:
+                        counter, given, out, gone = radiate(
+                            anode, aim, e, physics, filters, way, history, middle, ex, ey, ew, ea, eb, ec,
+                            bank, marks, now, touched, count, counter, step,
+                        )  # fmt: skip
+                        loss += given
+                        shone += out
+                        lost += gone
+                        stopped += given - out - gone
+                elif value < moller + photons + ionise:
+                    counter, shell = draw_shell(e, i, f, counter, step)
+                    if shell == 0:
+                        add(scores.K_IMPACT, 1.0, now, touched, count)
+                    if not way.expected:
+                        counter, _, out, gone = relax(
+                            anode, aim, e, physics, filters, way, history, shell, 1.0, way.split, False, 1.0,
+                            ex, ey, ew, bank, marks, now, touched, count, counter, step,
+                        )  # fmt: skip
+                        shone += out
+                        lost += gone
+                        stopped -= out + gone
+                energy -= loss
+            if leaves and energy > way.cut:
+                electron_out(anode, aim, energy, x, y, a, b, c, now, touched, count)
+                reflected += energy
+            else:
+                stopped += energy
+        settle(now, touched, count, sums, squares)
+        balance[scores.STARTED] += started
+        balance[scores.STOPPED] += stopped
+        balance[scores.REFLECTED] += reflected
+        balance[scores.SHONE] += shone
+        balance[scores.LOST] += lost
+        balance[scores.STEPS] += steps
+        error = abs(started - stopped - reflected - shone - lost) / started
+        balance[scores.WORST] = max(balance[scores.WORST], error)

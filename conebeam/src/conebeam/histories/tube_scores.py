@@ -1,0 +1,162 @@
+"""What a tube's histories score, and the axes they are told in.
+
+Lab axes: z along the beam's axis, x towards the cathode, the focus at zero.  The target's
+face contains y and is inclined by the anode angle α to z.  Target axes, in which
+particles move: along the face away from the focus towards the exit, e₁ = (−sin α, 0, cos α);
+e₂ = y; and into the target, e₃ = (−cos α, 0, −sin α).
+
+A history's scores are added up before they are squared, so that σ follows from the squares
+whatever one history's electrons and photons have in common.
+"""
+
+# mypy: disable-error-code="arg-type, assignment"
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conebeam.compilation import kernel
+from conebeam.transport.rng import uniform64
+
+# Totals, before the spectrum and the heel's bins.
+FIELD, FIELD_ENERGY, CENTRE, FIELD_ALL, FIELD_ELECTRONS, BACK, BACK_ENERGY, RADIATED, K_IMPACT, K_PHOTO = (
+    range(10)
+)
+TOTALS = ("above 15 keV", "energy above 15 keV", "central", "all", "electrons through field", "backscatter",
+          "backscatter energy", "radiated energy", "K vacancies by impact", "K lines set free by photons")  # fmt: skip
+SPECTRUM = len(TOTALS)
+THRESHOLD_KEV = 15.0
+CENTRE_CM = 1.0
+HEEL_CM, HEEL_BINS, HEEL_HALF_WIDTH_CM = 20.0, 20, 10.0
+BINS_PER_KEV = 2
+
+# Balance of energy, keV, and the worst single history's relative error.
+STARTED, STOPPED, REFLECTED, SHONE, LOST, WORST, STEPS = range(7)
+BALANCE = 7
+
+GAUSSIAN = 1
+_PER_SPHERE = 1.0 / (4.0 * math.pi)
+
+
+class Anode(NamedTuple):
+    """Target and electron beam in target axes; lengths in cm."""
+
+    thickness: float
+    density: float  # g/cm3
+    electrons_per_gram: float
+    sine: float
+    cosine: float
+    along: float  # direction of the electrons
+    across: float
+    inward: float
+    spot: int  # 0 rectangle, 1 Gaussian
+    half_y: float  # half widths, or standard deviations
+    half_z: float
+    k_lines: float  # photons above this energy are K lines where they are fluorescence, keV
+    energy: float  # keV, largest
+    ripple: float  # share by which the voltage falls between peaks
+
+
+class Aim(NamedTuple):
+    """Where expected photons are sent, and what is scored there; cm in the lab's axes."""
+
+    distance: float
+    x_low: float
+    x_high: float
+    y_half: float
+    field_half: float
+    bins: int
+
+
+@kernel
+def place_photon(
+    anode: Anode, aim: Aim, x: float, y: float, w: float, counter: np.uint64, step: np.uint64
+) -> tuple[np.uint64, float, float, float, float, float, float, float]:
+    """A point of the window seen from a point of the target; two numbers.
+
+    Returns
+    -------
+    counter
+    X, Y : float
+        The point, lab.
+    a, b, c : float
+        Direction to it, target axes.
+    up : float
+        Its cosine to the lab's z.
+    share : float
+        Probability per isotropic photon that stands for the window.
+    """
+    counter, r1 = uniform64(counter, step)
+    counter, r2 = uniform64(counter, step)
+    px = aim.x_low + (aim.x_high - aim.x_low) * r1
+    py = aim.y_half * (2.0 * r2 - 1.0)
+    a = aim.distance * anode.cosine - px * anode.sine - x
+    b = py - y
+    c = -px * anode.cosine - aim.distance * anode.sine - w
+    r = 1.0 / math.sqrt(a * a + b * b + c * c)
+    a, b, c = a * r, b * r, c * r
+    up = a * anode.cosine - c * anode.sine
+    area = (aim.x_high - aim.x_low) * 2.0 * aim.y_half
+    return counter, px, py, a, b, c, up, area * up * r * r * _PER_SPHERE
+
+
+@kernel
+def add(
+    i: int, value: float, now: NDArray[np.float64], touched: NDArray[np.int64], count: NDArray[np.int64]
+) -> None:
+    """Add to this history's score i."""
+    if now[i] == 0.0:
+        touched[count[0]] = i
+        count[0] += 1
+    now[i] += value
+
+
+@kernel
+def tally(
+    aim: Aim,
+    energy: float,
+    value: float,
+    x: float,
+    y: float,
+    now: NDArray[np.float64],
+    touched: NDArray[np.int64],
+    count: NDArray[np.int64],
+) -> None:
+    """Score photons at a point of the plane."""
+    if value <= 0.0:
+        return
+    hard = energy > THRESHOLD_KEV
+    if abs(x) <= aim.field_half and abs(y) <= aim.field_half:
+        bin_ = min(int(energy * BINS_PER_KEV), aim.bins - 1)
+        add(SPECTRUM + bin_, value, now, touched, count)
+        add(FIELD_ALL, value, now, touched, count)
+        if hard:
+            add(FIELD, value, now, touched, count)
+            add(FIELD_ENERGY, value * energy, now, touched, count)
+    if hard:
+        if abs(x) <= CENTRE_CM and abs(y) <= CENTRE_CM:
+            add(CENTRE, value, now, touched, count)
+        if abs(y) <= HEEL_HALF_WIDTH_CM and abs(x) < HEEL_CM:
+            heel = int((x + HEEL_CM) * (0.5 * HEEL_BINS / HEEL_CM))
+            add(SPECTRUM + aim.bins + heel, value, now, touched, count)
+
+
+@kernel
+def settle(
+    now: NDArray[np.float64],
+    touched: NDArray[np.int64],
+    count: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None:
+    """End a history: add its scores and their squares, and clear them."""
+    for n in range(count[0]):
+        i = touched[n]
+        sums[i] += now[i]
+        squares[i] += now[i] * now[i]
+        now[i] = 0.0
+    count[0] = 0
