@@ -1,4 +1,4 @@
-"""The command line: dose, run, compare, plot, merge, demo."""
+"""The command line: dose, tube, run, compare, plot, merge, demo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from conebeam import __version__
 from conebeam.cli_scene import register, reported, run_shown
 from conebeam.cli_tables import depth_table
+from conebeam.cli_tube import register as register_tube
 from conebeam.dose import Beam, as_json, build_scene
 from conebeam.job import Job
 from conebeam.provenance import provenance
@@ -28,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
 )
 register(app, Engine)
+register_tube(app)
 
 
 def main() -> None:

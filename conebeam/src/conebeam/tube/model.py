@@ -1,0 +1,176 @@
+"""An x-ray tube written down: voltage, target, electron beam, filters.
+
+What it does not model: the target's edges (its face is a plane without end), what lies
+behind the target, scatter in window and filters, and off-focal radiation (electrons
+that come back).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from conebeam.data.electrons.elastic import Model as ElasticModel
+from conebeam.data.electrons.targets import TARGETS
+from conebeam.errors import ConfigError
+from conebeam.materials import material
+from conebeam.scene.model import Length, Model, Point
+from conebeam.scene.source import Filter, parse_filter
+from conebeam.scene.toml import dumps
+from conebeam.tube.range import csda_range_cm
+
+MIN_KVP, MAX_KVP = 20.0, 150.0
+NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+class ParallelRectangularBeam(Model):
+    """Electrons along one direction, spread evenly over half widths y and z (ISOURC = 13 of BEAMnrc).
+
+    They start on the target's face, centred at the focus.
+    """
+
+    kind: Literal["rectangular"] = "rectangular"
+    direction: Point = (-1.0, 0.0, 0.0)
+    half_y_mm: NotNegative = 0.5
+    half_z_mm: NotNegative = 0.5
+
+    @field_validator("direction")
+    @classmethod
+    def _hits(cls, direction: Point) -> Point:
+        if not direction[0] < 0.0 or direction[2] != 0.0:
+            raise ValueError(
+                "must be (u, v, 0) with u below 0, from the cathode towards the anode, for the electrons "
+                f"to meet the target, not {direction}"
+            )
+        return direction
+
+
+class GaussianSpot(Model):
+    """Electrons along −x with a Gaussian section of standard deviations y and z."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    sigma_y_mm: NotNegative = 0.3
+    sigma_z_mm: NotNegative = 0.3
+
+
+ElectronBeam = Annotated[ParallelRectangularBeam | GaussianSpot, Field(discriminator="kind")]
+
+
+class XrayTube(Model):
+    """A tube with a stationary view of its target.
+
+    Parameters
+    ----------
+    kvp : float
+        20 to 150.
+    anode_angle_deg : float
+        Between the target's face and the beam's axis.
+    target : str
+        W, Mo, Rh or Cu.
+    thickness_mm : float
+        Of the target; photons that go deeper are lost.
+    beam : ParallelRectangularBeam or GaussianSpot
+    filters : tuple of Filter
+        Window and filters, square to the beam's axis; ``"Al:2.5mm"``.
+    elastic : str
+        ``pw`` (Dirac partial waves) or ``sr`` (screened Rutherford, as EGSnrc without spin).
+    cut_kev : float
+        Photons, electrons and losses below it are not followed.
+    ripple : float
+        The voltage falls by this share between peaks, as 1 − ripple·(1 − cos φ), φ even in 0 to π/2.
+
+    Raises
+    ------
+    ConfigError
+        One sentence on the first thing that is wrong.
+    """
+
+    version: Literal[1] = 1
+    kvp: Annotated[float, Field(ge=MIN_KVP, le=MAX_KVP)]
+    anode_angle_deg: Annotated[float, Field(gt=0.0, lt=90.0)] = 12.0
+    target: str = "W"
+    thickness_mm: Length = 0.5
+    beam: ElectronBeam = ParallelRectangularBeam()
+    filters: tuple[Filter, ...] = ()
+    elastic: ElasticModel = "pw"
+    cut_kev: Annotated[float, Field(ge=1.0, le=75.0)] = 5.0
+    ripple: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+    @field_validator("target")
+    @classmethod
+    def _known(cls, target: str) -> str:
+        if target not in TARGETS:
+            raise ValueError(
+                f"must be one of {', '.join(TARGETS)} (elements with tables for electrons), not '{target}'"
+            )
+        return target
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _parse(cls, value: object, _info: ValidationInfo) -> object:
+        if isinstance(value, list | tuple):
+            return [parse_filter(v) if isinstance(v, str) else v for v in value]
+        return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> XrayTube:
+        if self.cut_kev > 0.5 * self.kvp:
+            raise ValueError(
+                f"cut_kev must be at most half of kvp, not {self.cut_kev:g} keV of {self.kvp:g} kV"
+            )
+        reach = 10.0 * csda_range_cm(TARGETS[self.target], self.kvp)
+        if self.thickness_mm < reach:
+            raise ValueError(
+                f"thickness_mm must be at least the range of the electrons, {reach:.4f} mm in {self.target} at "
+                f"{self.kvp:g} keV (what lies behind the target is not modelled), not {self.thickness_mm:g}"
+            )
+        return self
+
+    def check(self) -> None:
+        """Refuse filters of unknown materials.
+
+        Raises
+        ------
+        DataError
+            Lists what there is.
+        """
+        for sheet in self.filters:
+            material(sheet.material)
+
+    def to_toml(self) -> str:
+        """The tube as TOML text."""
+        return dumps(self.model_dump(exclude_none=True))
+
+    @classmethod
+    def of(cls, **values: object) -> XrayTube:
+        """A tube of values yet to be checked, from a file or a command line."""
+        return cls(**values)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> XrayTube:
+        """Read a tube from a TOML file.
+
+        Raises
+        ------
+        ConfigError
+            If it is missing, no TOML, or no valid tube.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigError(f"tube file '{path}' must be readable, and is not: {reason}") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"tube file '{path}' must be valid TOML, and is not: {error}") from error
+        return cls.of(**values)
+
+
+class View(Model):
+    """The field that is looked at: a square at a distance from the focus, square to the axis."""
+
+    field_cm: Annotated[float, Field(gt=0.0, le=200.0)] = 20.0
+    distance_cm: Annotated[float, Field(ge=0.5, le=1e4)] = 100.0
+    with_heel: bool = True

@@ -1,0 +1,191 @@
+"""The tube as a command and as a Python object: contract, bad input, resuming, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spekpy
+from typer.testing import CliRunner
+
+from conebeam.cli import app
+from conebeam.errors import ConfigError, DataError
+from conebeam.histories import tube_scores as scores
+from conebeam.tube.engine import TubeEngine
+from conebeam.tube.export import write_spekpy
+from conebeam.tube.model import ParallelRectangularBeam, View, XrayTube
+from conebeam.tube.result import ELECTRONS_PER_MAS, TubeResult, half_value_layer_mm, k_alpha_fraction
+from conebeam.tube.run import run_tube_job, tube_job
+
+TUBE = XrayTube.of(kvp=100.0, elastic="sr")
+
+
+def conebeam(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "160"})
+
+
+@pytest.fixture(scope="module")
+def hundred() -> TubeResult:
+    return run_tube_job(TUBE, View(), electrons=20_000)
+
+
+def test_the_contract_is_kept(tmp_path: Path) -> None:
+    path, picture, export = tmp_path / "t.json", tmp_path / "t.png", tmp_path / "t.spk"
+    done = conebeam(
+        "tube", "--kvp", 100, "--anode-angle", 12, "--filter", "Al:2.5mm", "--elastic", "sr", "--electrons", 2000,
+        "--json", path, "--plot", picture, "--spekpy", export,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    content = json.loads(path.read_text())
+    assert {
+        "energy_kev_edges", "fluence_per_cm2_per_electron", "sigma", "field_cm", "total_above_15kev",
+        "mean_energy_above_15kev", "k_alpha_fraction", "heel", "backscatter", "electrons", "cpu_seconds",
+    } <= set(content)  # fmt: skip
+    edges = content["energy_kev_edges"]
+    assert edges[0] == 0.0 and edges[-1] == 100.0
+    assert len(content["fluence_per_cm2_per_electron"]) == len(content["sigma"]) == len(edges) - 1
+    assert content["heel"]["x_cm"] == pytest.approx(np.arange(-19.0, 20.0, 2.0))
+    assert len(content["heel"]["fluence"]) == len(content["heel"]["sigma"]) == 20
+    assert content["field_cm"] == 20.0 and content["electrons"] == 2000
+    hard = np.array(edges[:-1]) >= 15.0
+    spectrum = np.array(content["fluence_per_cm2_per_electron"])
+    assert content["total_above_15kev"] == pytest.approx(spectrum[hard].sum())
+    assert picture.stat().st_size > 10_000 and export.exists()
+
+
+def test_beamnrc_at_100_kv(hundred: TubeResult) -> None:
+    """BEAMnrc, screened Rutherford, 12 degrees: 7.52e-8 per cm2 and electron ± 0.5 %, 41.2 keV."""
+    fluence, sigma = hundred.total(scores.FIELD)
+    assert sigma < 0.006
+    assert fluence == pytest.approx(7.52e-8, rel=0.03)
+    assert hundred.mean_energy_kev == pytest.approx(41.2, rel=0.01)
+    assert hundred.total(scores.FIELD_ELECTRONS)[0] < hundred.total(scores.BACK)[0]
+
+
+def test_the_heel_falls_towards_the_anode(hundred: TubeResult) -> None:
+    x = 0.5 * (hundred.heel_edges[1:] + hundred.heel_edges[:-1])
+    towards_anode = hundred.heel[(x > -16.0) & (x < -12.0)].mean()
+    towards_cathode = hundred.heel[(x > 12.0) & (x < 16.0)].mean()
+    assert towards_anode < 0.75 * towards_cathode
+
+
+def test_a_filter_takes_what_the_tables_say(hundred: TubeResult) -> None:
+    filtered = run_tube_job(
+        XrayTube.of(kvp=100.0, elastic="sr", filters=("Al:2.5mm",)), View(), electrons=20_000
+    )
+    near = (hundred.energies > 30.0) & (hundred.energies < 31.0)
+    passed = filtered.fluence[near].sum() / hundred.fluence[near].sum()
+    # NIST: μ/ρ of Al is 1.128 cm2/g at 30 keV and falls as E^-2.8; the same electrons, so that noise cancels.
+    assert passed == pytest.approx(np.exp(-1.077 * 2.699 * 0.25), rel=0.02)
+
+
+def test_numbers_of_threads_and_parts_change_no_bit(tmp_path: Path) -> None:
+    one = tube_job(TUBE, electrons=640, threads=1).run()
+    two = tube_job(TUBE, electrons=640, threads=2).run()
+    assert one.digest() == two.digest()
+
+
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "tube.h5"
+    job = tube_job(TUBE, electrons=640, path=path)
+
+    def stop(result: Any) -> None:
+        if len(result.done) == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        job.run(stop)
+    resumed = tube_job(TUBE, electrons=640, path=path)
+    assert len(resumed.start().done) == 20
+    assert resumed.run().digest() == tube_job(TUBE, electrons=640).run().digest()
+
+
+def test_a_target_uncertainty_is_reached() -> None:
+    result = run_tube_job(TUBE, View(field_cm=2.0, with_heel=False), uncertainty=0.05)
+    assert result.total(scores.FIELD)[1] < 0.07
+    assert result.electrons < 100_000
+
+
+def test_the_export_is_read_by_spekpy(hundred: TubeResult, tmp_path: Path) -> None:
+    path = tmp_path / "spectrum.txt"
+    write_spekpy(hundred, path)
+    spek = spekpy.Spek.load_from_file(str(path), " ", z=100.0, mas=1.0)
+    assert float(spek.get_flu()) == pytest.approx(hundred.fluence.sum() * ELECTRONS_PER_MAS, rel=1e-4)
+
+
+def test_half_value_layer_of_one_energy() -> None:
+    energies = np.array([29.75, 30.25])
+    # AAPM TG-195, case 1: 2.273 mm of aluminium at 30 keV.
+    assert half_value_layer_mm(energies, np.ones(2)) == pytest.approx(2.273, rel=0.005)
+    assert half_value_layer_mm(energies, np.ones(2), layers=2) == pytest.approx(4.546, rel=0.005)
+
+
+def test_k_alpha_is_counted_above_a_straight_continuum() -> None:
+    energies = np.arange(0.25, 100.0, 0.5)
+    slope = 200.0 - energies
+    lines = slope.copy()
+    lines[(energies > 57.9) & (energies < 58.4)] += 700.0
+    fraction = k_alpha_fraction(energies, lines)
+    assert fraction == pytest.approx(700.0 / lines[energies > 15.0].sum())
+    assert k_alpha_fraction(energies, slope) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"kvp": 300.0}, "kvp must be at most 150.0, not 300.0"),
+    ({"kvp": 5.0}, "kvp must be at least 20.0, not 5.0"),
+    ({"anode_angle_deg": 0.0}, "anode_angle_deg must be greater than 0.0, not 0.0"),
+    ({"anode_angle_deg": 90.0}, "anode_angle_deg must be below 90.0, not 90.0"),
+    ({"target": "Ag"}, "target must be one of W, Mo, Rh, Cu (elements with tables for electrons), not 'Ag'"),
+    ({"filters": ("Al:-1mm",)}, "filters must read MATERIAL:THICKNESSmm such as 'Al:2.5mm', not 'Al:-1mm'"),
+    ({"cut_kev": 60.0}, "cut_kev must be at most half of kvp, not 60 keV of 100 kV"),
+    ({"voltage": 1.0}, "a xray tube must not have the unknown key 'voltage'; remove it"),
+])  # fmt: skip
+def test_bad_tubes_are_one_sentence(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        XrayTube.of(**{"kvp": 100.0, **changes})
+    assert str(error.value) == message
+
+
+def test_a_target_thinner_than_the_range_is_refused_with_the_reason() -> None:
+    with pytest.raises(ConfigError) as error:
+        XrayTube.of(kvp=100.0, thickness_mm=0.001)
+    assert "thickness_mm must be at least the range of the electrons, 0.0" in str(error.value)
+    assert "what lies behind the target is not modelled" in str(error.value)
+
+
+def test_electrons_that_miss_the_target_are_refused() -> None:
+    with pytest.raises(ConfigError, match="with u below 0, from the cathode towards the anode"):
+        ParallelRectangularBeam(direction=(1.0, 0.0, 0.0))
+
+
+def test_an_unknown_filter_lists_what_there_is() -> None:
+    with pytest.raises(DataError, match="material 'unobtainium' must be one of the library: Ag, Al"):
+        TubeEngine(XrayTube.of(kvp=100.0, filters=("unobtainium:1mm",)))
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--kvp", 100, "--electrons", 0), "electrons must be at least 1, not 0"),
+    (("--kvp", 100, "--electrons", 10, "--uncertainty", "1%"),
+     "a tube's run must have either a number of electrons or an uncertainty, not both or none"),
+    (("--electrons", 10), "a tube must have its voltage: give --kvp or --tube FILE"),
+    (("--kvp", 100, "--filter", "Al"), "--filter must read MATERIAL:THICKNESSmm such as 'Al:2.5mm', not 'Al'"),
+    (("--kvp", 100, "--uncertainty", "small"),
+     "--uncertainty must be a number or a percentage such as '1%', not 'small'"),
+    (("--kvp", 100, "--elastic", "mott"), "elastic must be 'pw' or 'sr', not 'mott'"),
+])  # fmt: skip
+def test_bad_commands_are_one_line_and_status_2(arguments: tuple[object, ...], message: str) -> None:
+    done = conebeam("tube", *arguments)
+    assert done.exit_code == 2
+    assert done.stderr == f"conebeam: {message}\n"
+
+
+def test_a_tube_file_gives_the_tube_back(tmp_path: Path) -> None:
+    path = tmp_path / "tube.toml"
+    tube = XrayTube.of(kvp=120.0, anode_angle_deg=10.0, filters=("Al:2.5mm",), ripple=0.05)
+    path.write_text(tube.to_toml())
+    assert XrayTube.load(path) == tube
+    with pytest.raises(ConfigError, match="must be readable, and is not"):
+        XrayTube.load(tmp_path / "none.toml")
