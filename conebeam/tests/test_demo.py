@@ -26,12 +26,17 @@ def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
     assert "60 keV in water" in done.stdout
     assert "100 kVp" in done.stdout
     assert sorted(p.name for p in (tmp_path / "d").iterdir()) == [
-        "water.json", "water.png", "water_100kVp.h5", "water_60keV.h5"
+        "tube.png", "water.json", "water.png", "water_100kVp.h5", "water_60keV.h5"
     ]  # fmt: skip
     report = json.loads((tmp_path / "d" / "water.json").read_text())
     # 200,000 photons: σ is 1.2 % at 1 cm and 3 % at 10 cm.
     for case in ("60keV", "100kVp"):
         assert abs(report[case]["comparison"]["mean_difference_2x2_to_10cm"]) < 0.03
+    tube = report["tube"]
+    assert abs(tube["fluence"]) < 0.1
+    assert abs(tube["mean_energy"]) < 0.01
+    assert 0.0 < tube["sigma"] < 0.02
+    assert "x-ray tube, 100 kV, 12 degrees" in done.stdout
     assert load(tmp_path / "d" / "water_60keV.h5").histories == 200_000
     assert (tmp_path / "d" / "water.png").read_bytes().startswith(b"\x89PNG")
 

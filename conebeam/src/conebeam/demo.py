@@ -1,6 +1,6 @@
-"""Sixty seconds of conebeam: two beams in water beside published DOSXYZnrc results.
+"""A minute of conebeam: two beams in water beside published DOSXYZnrc results, and an x-ray tube beside SpekPy.
 
-Writes a picture, the differences as JSON, and both results (HDF5) into a folder.
+Writes pictures, the differences as JSON, and both results (HDF5) into a folder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.table import Table
 from conebeam.cli_scene import run_shown
 from conebeam.compare import Comparison
 from conebeam.compare.water import CASES, WaterReference, WaterVerdict, judge, published
+from conebeam.demo_tube import run_tube_demo
 from conebeam.dose import as_json, build_scene
 from conebeam.errors import ResultError
 from conebeam.job import Job
@@ -67,10 +68,14 @@ def run_demo(folder: Path, *, histories: int, threads: int = 0, console: Console
         console.print(_table(outcome))
         console.print(_sentence(outcome), soft_wrap=True)
     save_figure(demo_figure(outcomes), folder / "water.png")
-    report = {o.case: {"comparison": o.verdict.as_dict(), "dose": o.content} for o in outcomes}
+    tube = run_tube_demo(folder, threads=threads, console=console)
+    report: dict[str, Any] = {
+        o.case: {"comparison": o.verdict.as_dict(), "dose": o.content} for o in outcomes
+    }
+    report["tube"] = tube
     write_text(json.dumps(report, indent=1) + "\n", folder / "water.json")
     console.print(
-        f"{time.perf_counter() - started:.0f} s in all; picture, figures and results: {folder}/water.png, "
+        f"{time.perf_counter() - started:.0f} s in all; pictures, figures and results: {folder}/water.png, tube.png, "
         "water.json, water_60keV.h5, water_100kVp.h5",
         soft_wrap=True,
     )
