@@ -16,7 +16,7 @@ import numpy as np
 
 from retrim.artifact.bfloat16 import from_bits, to_bits
 from retrim.artifact.int8 import quantize_rows
-from retrim.artifact.layout import pack_rows
+from retrim.artifact.layout import pack_lists, pack_rows
 from retrim.runtime.pages import place
 
 SHAPES: dict[str, list[tuple[int, int]]] = {
@@ -27,6 +27,9 @@ SHAPES: dict[str, list[tuple[int, int]]] = {
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 """Bytes of a weight."""
+
+PATTERNS = 4
+"""Patterns of a set."""
 
 SHARE = 0.5  # of an activation's variance that comes from the layer before, not from the bias
 CLIPPED_AT = (3.5, 5.0)  # standard deviations of an activation that 127 steps of a static scale span
@@ -87,14 +90,26 @@ class Chain:
 
 @dataclass(frozen=True, order=True)
 class Form:
-    """How a weight is thinned out: block columns of `rows` rows, kept in aligned groups."""
+    """How a weight is thinned out: block columns of `rows` rows, kept in aligned groups.
+
+    With a `tile` (height, width) it is by patterns: every tile takes one of four random ones, whose
+    rows are alike in groups of `rows`.
+    """
 
     rows: int
     group: int
     density: float
+    tile: tuple[int, int] | None = None
+
+    @property
+    def structure(self) -> str:
+        """As reports name it."""
+        return "block" if self.tile is None else "pattern"
 
     def mask(self, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
         """A random mask of this form, bool (out, in), as many columns in every block."""
+        if self.tile is not None:
+            return self._of_patterns(rng, shape, self.tile)
         outputs, inputs = shape
         groups = inputs // self.group
         kept = max(1, round(groups * self.density))
@@ -103,6 +118,23 @@ class Form:
         for block in chosen:
             block[rng.permutation(groups)[:kept]] = True
         return np.repeat(np.repeat(chosen, self.group, axis=1), self.rows, axis=0)[:outputs]
+
+    def pack(self, weight: np.ndarray, mask: np.ndarray, precision: str) -> np.ndarray:
+        """The layout that kernels of this form read."""
+        if self.tile is not None:
+            return pack_lists(weight, mask, self.rows, precision)
+        return pack_rows(weight, mask, self.rows, precision=precision, group=self.group)
+
+    def _of_patterns(
+        self, rng: np.random.Generator, shape: tuple[int, int], tile: tuple[int, int]
+    ) -> np.ndarray:
+        lines, wide = tile[0] // self.rows, tile[1]
+        kept = max(1, round(lines * wide * self.density))
+        order = rng.random((PATTERNS, lines * wide)).argsort(axis=1).argsort(axis=1)
+        patterns = np.repeat((order < kept).reshape(PATTERNS, lines, wide), self.rows, axis=1)
+        down, across = shape[0] // tile[0], shape[1] // wide
+        taken = patterns[rng.integers(0, PATTERNS, (down, across))]
+        return taken.transpose(0, 2, 1, 3).reshape(shape)
 
 
 def last_level_cache() -> int:
@@ -140,8 +172,8 @@ def build(
         layers.append(_layer(weight, _held(bias, precision), precision))
         for form in forms:
             mask = form.mask(rng, weight.shape)
-            scaled = weight * np.float32(np.sqrt(inputs / np.count_nonzero(mask[0])))
-            packs[form].append(pack_rows(scaled, mask, form.rows, precision=precision, group=form.group))
+            scaled = weight * np.float32(np.sqrt(mask.size / np.count_nonzero(mask)))
+            packs[form].append(form.pack(scaled, mask, precision))
     return layers, {form: place(packs.pop(form)) for form in forms}
 
 

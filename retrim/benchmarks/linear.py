@@ -7,6 +7,10 @@ Transformer's block alternate in one chain and are one row.  Density 1 is our ow
 nothing left out.
 
     python retrim/benchmarks/linear.py --precision int8 --group 1 4 --verify --json int8.json
+    python retrim/benchmarks/linear.py --structure pattern --row-group 1 2 4 8 --tile 32x64
+
+With `--structure pattern` layers of pattern sets take turns with the block columns of the same
+densities, and a second table gives their speed over those.
 
 Microseconds are those of one layer (of both layers for the pair).  `--verify` holds every timed
 output to the float64 or integer oracle and reports nothing if one disagrees.  `--clock cpu` counts
@@ -56,6 +60,9 @@ class Ours:
 
     def __str__(self) -> str:
         kind = f", {self.activations}" if self.activations else ""
+        if self.form.tile:
+            tile = "x".join(map(str, self.form.tile))
+            return f"density {self.form.density:.4g} (patterns of {tile}, row groups of {self.form.rows})"
         return f"density {self.form.density:.4g} (rows {self.form.rows}, groups of {self.form.group}{kind})"
 
 
@@ -106,9 +113,17 @@ def measure(
 
 
 def forms(options: argparse.Namespace) -> list[chains.Form]:
-    """Every height, group and density that is asked for."""
+    """Every height, group, tile and density that is asked for."""
     densities = [float(density) for density in options.densities]
-    return [chains.Form(r, g, d) for r in options.rows for g in options.group for d in densities]
+    found = [chains.Form(r, g, d) for r in options.rows for g in options.group for d in densities]
+    if options.structure == "pattern":
+        found += [
+            chains.Form(rows, 1, density, tile)
+            for rows in options.row_group
+            for tile in options.tile
+            for density in densities
+        ]
+    return found
 
 
 def bench_shape(shape: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -138,7 +153,7 @@ def bench(
     shape: str, chain: chains.Chain, packs: dict[chains.Form, list[np.ndarray]], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """The rows of one shape and number of tokens."""
-    rivals = dense.build(chain)
+    rivals = dense.Rivals({}, {}) if options.ours else dense.build(chain)
     ours = {
         Ours(form, activations): PackedChain(pack, chain, activations)
         for activations in ACTIVATIONS[chain.precision]
@@ -159,7 +174,6 @@ def bench(
         "shape": shape,
         "tokens": chain.tokens,
         "precision": chain.precision,
-        "structure": "block",
         "threads": chain.threads,
         "layers": len(chain.layers),
         "rivals_us": best_of_each(variants),
@@ -172,6 +186,8 @@ def bench(
 def row(name: Ours, timing: Timing, repetitions: int) -> dict[str, Any]:
     """What a row says of our own layers."""
     return {
+        "structure": name.form.structure,
+        "tile": name.form.tile,
         "density": round(name.form.density, 4),
         "rows": name.form.rows,
         "group": name.form.group,
@@ -216,6 +232,15 @@ def report(options: argparse.Namespace, rows: Sequence[dict[str, Any]], load: fl
     }
 
 
+def tile(text: str) -> tuple[int, int]:
+    """Height and width of a pattern."""
+    try:
+        high, wide = (int(side) for side in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a tile must be written as 32x64, not {text!r}") from None
+    return high, wide
+
+
 def arguments() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(
@@ -227,6 +252,10 @@ def arguments() -> argparse.Namespace:
     add("--tokens", nargs="+", type=int, default=[1, 8, 128, 384])
     add("--group", nargs="+", type=int, choices=[1, 2, 4], default=[1], help="columns kept together")
     add("--rows", nargs="+", type=int, help="heights of blocks; 32 is always among them")
+    add("--structure", choices=["block", "pattern"], default="block")
+    add("--row-group", nargs="+", type=int, choices=[1, 2, 4, 8], default=[4], help="rows of a mask's row")
+    add("--tile", nargs="+", type=tile, default=[(32, 64)], help="of patterns, such as 32x64")
+    add("--ours", action="store_true", help="our own layers alone, without dense rivals")
     add("--densities", nargs="+", type=Fraction, default=[Fraction(1, n) for n in (1, 2, 3, 5)])
     add("--shapes", nargs="+", choices=list(chains.SHAPES), default=list(chains.SHAPES))
     add("--seconds", type=float, default=30.0, help="of timing for a shape and number of tokens, about")
@@ -242,6 +271,10 @@ def arguments() -> argparse.Namespace:
         parser.error(str(error))
     if options.clock == "cpu" and options.threads > 1:
         parser.error("--clock must be wall for several threads, not cpu: it adds up what all of them take")
+    if options.structure == "pattern" and options.precision == "int8":
+        parser.error(
+            "--structure pattern must go with --precision fp32 or bf16: there are no kernels in int8"
+        )
     options.least_bytes = options.chain_mib << 20 if options.chain_mib else chains.cold_bytes()
     # matrix units want tall blocks
     tall = [128] if "amx" in isa.available() and options.precision != "fp32" else []
@@ -258,6 +291,8 @@ def main() -> None:
     found = report(options, rows, load)
     print(table.headline(found) + "\n")
     print(table.ratios(found))
+    if options.structure == "pattern":
+        print(table.patterns(found))
     if options.json:
         write_json(options.json, found)
 

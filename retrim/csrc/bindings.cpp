@@ -87,14 +87,53 @@ class Matrix {
     prepared_.emplace(w);
   }
 
+  // A pack of row groups.
+  Matrix(int precision, int64_t list_rows, Column<int32_t> ends, std::optional<Column<uint16_t>> short_columns,
+         std::optional<Column<int32_t>> columns, Column<uint8_t> values, Column<float> bias, int64_t segments,
+         int64_t outputs, int64_t inputs, int64_t packed_rows, int activation)
+      : values_(values), bias_(bias), ends_(ends), short_columns_(short_columns) {
+    if (columns) columns_ = *columns;
+    bool fits = (precision == 0 || precision == 1) &&
+                (list_rows == 1 || list_rows == 2 || list_rows == 4 || list_rows == 8) && segments > 0 &&
+                packed_rows > 0 && packed_rows % retrim::kPanel == 0 && outputs <= packed_rows &&
+                ends.shape(0) == size_t(packed_rows / list_rows * segments) &&
+                bias.shape(0) == size_t(packed_rows) && short_columns.has_value() != columns.has_value() &&
+                reinterpret_cast<uintptr_t>(values.data()) % 4 == 0;
+    for (size_t i = 0; fits && i < ends.shape(0); i++) fits = ends.data()[i] >= (i ? ends.data()[i - 1] : 0);
+    if (fits) {
+      const size_t lanes = size_t(ends.data()[ends.shape(0) - 1]);
+      const size_t places = short_columns ? short_columns->shape(0) : columns->shape(0);
+      fits = places == lanes * size_t(retrim::width_of(static_cast<retrim::Precision>(precision))) &&
+             values.shape(0) == lanes * size_t(list_rows) * 4;
+    }
+    if (!fits) throw std::invalid_argument("the sections of a pack must fit together");
+    retrim::Linear w{};
+    w.precision = static_cast<retrim::Precision>(precision);
+    w.group = 1;
+    w.list_rows = list_rows;
+    w.ends = ends.data();
+    w.segments = w.level = segments;
+    w.short_columns = short_columns ? short_columns->data() : nullptr;
+    w.columns = columns ? columns->data() : nullptr;
+    w.values = reinterpret_cast<const uint32_t*>(values.data());
+    w.bias = bias.data();
+    w.outputs = outputs;
+    w.inputs = inputs;
+    w.packed_rows = packed_rows;
+    w.activation = static_cast<retrim::Activation>(activation);
+    prepared_.emplace(w);
+  }
+
   void apply(const Input& x, const Output& y, const std::optional<Input>& residual, int isa, int threads,
-             int variant) const {
+             int variant, int64_t level) const {
     int count = 0;
     const retrim::Isa* all = retrim::isas(&count);
     if (isa < 0 || isa >= count || !all[isa].available())
       throw std::invalid_argument("the instruction set must be one that this processor has");
     retrim::Linear w = prepared_->layer();  // a copy: calls choose their variant
     w.variant = static_cast<retrim::Variant>(variant);
+    if (level < 0 || level > w.segments) throw std::invalid_argument("the level must be one that the pack holds");
+    if (level > 0) w.level = level;
     retrim::Call call{};
     call.x_type = type_of(x.dtype());
     call.y_type = type_of(y.dtype());
@@ -129,6 +168,8 @@ class Matrix {
   Column<float> bias_;
   Column<int32_t> idle_;
   Column<float> idle_values_;
+  Column<int32_t> ends_;
+  std::optional<Column<uint16_t>> short_columns_;
   std::optional<retrim::Prepared> prepared_;
 };
 
@@ -144,9 +185,14 @@ NB_MODULE(_core, m) {
            nb::arg("idle"), nb::arg("idle_values"),
            nb::arg("outputs"), nb::arg("inputs"), nb::arg("height"), nb::arg("packed_rows"),
            nb::arg("activation"), nb::arg("input_scale"), nb::arg("output_scale"))
+      .def(nb::init<int, int64_t, Column<int32_t>, std::optional<Column<uint16_t>>, std::optional<Column<int32_t>>,
+                    Column<uint8_t>, Column<float>, int64_t, int64_t, int64_t, int64_t, int>(),
+           nb::arg("precision"), nb::arg("list_rows"), nb::arg("ends"), nb::arg("short_columns").none(),
+           nb::arg("columns").none(), nb::arg("values"), nb::arg("bias"), nb::arg("segments"), nb::arg("outputs"),
+           nb::arg("inputs"), nb::arg("packed_rows"), nb::arg("activation"))
       .def("apply", &Matrix::apply, nb::arg("x").noconvert(), nb::arg("y").noconvert(),
            nb::arg("residual").noconvert().none(), nb::arg("isa"), nb::arg("threads"),
-           nb::arg("variant") = 0);
+           nb::arg("variant") = 0, nb::arg("level") = 0);
   m.def("isas", [] {
     int count = 0;
     const retrim::Isa* all = retrim::isas(&count);

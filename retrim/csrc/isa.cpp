@@ -18,7 +18,11 @@ namespace retrim {
   void fp32_##name(const Linear&, const Call&, int64_t, int64_t); \
   void bf16_##name(const Linear&, const Call&, int64_t, int64_t); \
   void int8_##name(const Linear&, const Call&, int64_t, int64_t);
+#define DECLARE_LISTS(name)                                             \
+  void lists_fp32_##name(const Linear&, const Call&, int64_t, int64_t); \
+  void lists_bf16_##name(const Linear&, const Call&, int64_t, int64_t);
 DECLARE(portable)
+DECLARE_LISTS(portable)
 #if defined(__x86_64__)
 DECLARE(avx2)
 DECLARE(avx2_vnni)
@@ -26,13 +30,16 @@ DECLARE(avx512)
 DECLARE(avx512_vnni)
 DECLARE(avx512_bf16)
 DECLARE(amx)
+DECLARE_LISTS(avx2)
+DECLARE_LISTS(avx512)
+DECLARE_LISTS(avx512_bf16)
 #elif defined(__aarch64__)
 DECLARE(neon_dot)
 #endif
 
 namespace {
 
-bool always() { return true; }
+bool portable() { return true; }
 
 #if defined(__x86_64__)
 // the builtins look at the operating system's register state as well as at CPUID
@@ -76,20 +83,22 @@ bool neon_dot() {
 }
 #endif
 
-#define ENTRY(name, available) {#name, available, fp32_##name, bf16_##name, int8_##name}
+// the kernels for blocks are those of the name, those for row groups of the nearest set that has its own
+#define ENTRY(name, lists) \
+  {#name, name, fp32_##name, bf16_##name, int8_##name, lists_fp32_##lists, lists_bf16_##lists}
 const Isa kIsas[] = {
 #if defined(__x86_64__)
-    ENTRY(amx, amx),
+    ENTRY(amx, avx512_bf16),
     ENTRY(avx512_bf16, avx512_bf16),
-    ENTRY(avx512_vnni, avx512_vnni),
+    ENTRY(avx512_vnni, avx512),
     ENTRY(avx512, avx512),
-    ENTRY(avx2_vnni, avx2_vnni),
+    ENTRY(avx2_vnni, avx2),
     ENTRY(avx2, avx2),
 #elif defined(__aarch64__)
-    ENTRY(neon_dot, neon_dot),
-    {"neon", always, fp32_portable, bf16_portable, int8_portable},
+    ENTRY(neon_dot, portable),
+    {"neon", portable, fp32_portable, bf16_portable, int8_portable, lists_fp32_portable, lists_bf16_portable},
 #endif
-    ENTRY(portable, always),
+    ENTRY(portable, portable),
 };
 
 }  // namespace

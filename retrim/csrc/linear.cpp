@@ -55,6 +55,13 @@ void fill_idle(const Linear& w, const Call& c) {
 
 Prepared::Prepared(const Linear& from) : layer_(from) {
   Linear& w = layer_;
+  if (w.list_rows) {  // kernels read these packs as they are
+    panel_values_.assign(1, 0);
+    for (int64_t p = 1; p <= w.panels(); p++)
+      panel_values_.push_back(w.list_rows * w.ends[p * kPanel / w.list_rows * w.segments - 1]);
+    w.panel_values = panel_values_.data();
+    return;
+  }
   const int64_t width = width_of(w.precision), blocks = w.blocks();
   lane_starts_.assign(1, 0);
   panel_values_.assign(1, 0);
@@ -103,7 +110,7 @@ void linear(const Isa& isa, const Linear& w, const Call& call, int threads) {
 void linear_shared(const Isa& isa, const Linear& w, const Call& call, int shares) {
   const int64_t panels = w.panels(), tokens = call.tokens;
   if (tokens == 0 || panels == 0) return;
-  const Kernel kernel = isa.kernel(w.precision);
+  const Kernel kernel = isa.kernel(w);
   // a sum runs over a whole list of columns in either split, so the result is the same to the last bit;
   // one token alone would be summed by another kernel, so a share of tokens has at least two
   const bool by_panels = tokens < int64_t(shares) * 2 || (tokens < shares * kShare && panels >= shares);

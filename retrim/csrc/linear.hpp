@@ -45,6 +45,13 @@ struct Linear {
   float input_scale;   // of x in int8; 0: each token has its own
   float output_scale;  // of y in int8
 
+  // Packs of row groups (retrim/artifact/lists.py) have these in place of starts, rows and height; a panel is 32
+  // of their rows, and values are [lanes][list_rows].
+  int64_t list_rows;              // rows that share a list: 1, 2, 4 or 8; 0: this is no such pack
+  const int32_t* ends;            // [packed_rows / list_rows][segments] lanes of all lists up to there
+  int64_t segments, level;        // of a list; of these, how many run
+  const uint16_t* short_columns;  // [lanes * width], or null: `columns` has them
+
   // derived by Prepared
   const int64_t* panel_values;   // [panels + 1] where each panel's lanes start, in lanes * 32
   bool listed;                   // groups fill lanes
@@ -57,6 +64,7 @@ struct Linear {
   int64_t panels() const { return packed_rows / kPanel; }
   int64_t blocks() const { return (packed_rows + height - 1) / height; }
   int64_t block_of(int64_t panel) const { return panel * kPanel / height; }
+  int64_t lists() const { return packed_rows / list_rows; }
   int64_t kept(int64_t block) const { return starts[block + 1] - starts[block]; }
   int64_t lanes_of(int64_t block) const { return lane_starts[block + 1] - lane_starts[block]; }
 };
@@ -96,7 +104,11 @@ struct Isa {
   const char* name;
   bool (*available)();
   Kernel fp32, bf16, int8;
-  Kernel kernel(Precision p) const { return p == Precision::fp32 ? fp32 : p == Precision::bf16 ? bf16 : int8; }
+  Kernel lists_fp32, lists_bf16;  // for packs of row groups
+  Kernel kernel(const Linear& w) const {
+    if (w.list_rows) return w.precision == Precision::fp32 ? lists_fp32 : lists_bf16;
+    return w.precision == Precision::fp32 ? fp32 : w.precision == Precision::bf16 ? bf16 : int8;
+  }
 };
 
 // Fastest first; the last one runs anywhere.

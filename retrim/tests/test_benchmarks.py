@@ -71,6 +71,35 @@ def test_linear_writes_its_rows(tmp_path: Path, precision: str, group: int, acti
     assert "density 1/3" in done.stdout
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_patterns_take_turns_with_blocks(tmp_path: Path, precision: str) -> None:
+    out = tmp_path / "linear.json"
+    small = ["--tokens", 2, "--seconds", 0.1, "--chain-mib", 4, "--densities", "1/3", "--shapes", "768x768"]
+    forms = ["--structure", "pattern", "--row-group", 1, 4, "--tile", "16x8", "--ours", "--verify"]
+    done = linear("--precision", precision, *small, *forms, "--json", out)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["structure"], row["rows"], row["tile"]) for row in rows] == [
+        ("block", 32, None),
+        ("pattern", 1, [16, 8]),
+        ("pattern", 4, [16, 8]),
+    ]
+    assert "| 4         | 16x8 | 2      | 1/3     |" in done.stdout
+
+
+def test_patterns_in_int8_and_tiles_that_are_none_are_refused() -> None:
+    for options, sentence in (
+        (
+            ("--structure", "pattern", "--precision", "int8"),
+            "--structure pattern must go with --precision fp32 or bf16: there are no kernels in int8",
+        ),
+        (("--tile", "32"), "argument --tile: a tile must be written as 32x64, not '32'"),
+    ):
+        done = linear(*options)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1] == f"linear.py: error: {sentence}"
+
+
 def test_processor_time_of_several_threads_is_no_speed() -> None:
     done = linear("--clock", "cpu", "--threads", 2)
     assert done.returncode == 2
@@ -104,6 +133,14 @@ def test_a_form_keeps_as_many_columns_in_every_block(module: Callable[[str], Mod
     blocks = [mask[first : first + 32] for first in (0, 32, 64)]
     assert all((block == block[0]).all() and block[0].sum() == 16 for block in blocks)
     assert (mask.reshape(80, 12, 4).all(axis=2) == mask.reshape(80, 12, 4).any(axis=2)).all()
+
+
+def test_tiles_of_patterns_keep_alike(module: Callable[[str], ModuleType]) -> None:
+    mask = module("chains").Form(4, 1, 1 / 4, (16, 8)).mask(np.random.default_rng(0), (64, 48))
+    tiles = mask.reshape(4, 16, 6, 8).transpose(0, 2, 1, 3).reshape(-1, 16, 8)
+    assert (tiles.sum(axis=(1, 2)) == 32).all()
+    assert len(np.unique(tiles, axis=0)) <= 4
+    assert (mask[::4] == mask[3::4]).all()
 
 
 def tiny(chains: ModuleType, precision: str) -> tuple[Any, dict[Any, list[np.ndarray]]]:
@@ -227,6 +264,20 @@ def test_the_table_puts_ratios_beside_their_targets(
         "| ours, density 1, rows 32, groups of 1 | 10.0         | 80.0               |\n"
         "\n"
     )
+
+
+def test_patterns_are_set_beside_blocks(module: Callable[[str], ModuleType]) -> None:
+    found = report(["avx512", "portable"])
+    for row in found["rows"]:
+        row["density"] = round(row["density"] * 2 / 3, 4)
+    found["rows"] += [
+        row | {"structure": "pattern", "tile": [32, 64], "rows": 4, "ours_us": row["ours_us"] / speed}
+        for row, speed in zip(found["rows"], (0.5, 1.0, 0.5, 0.64), strict=True)
+    ]
+    text = module("table").patterns(found)
+    assert "| 4         | 32x64 | 128    | 0.6667  | 0.50               |" in text
+    assert "| 4         | 32x64 | 128    | 1/3     | 0.80 (0.9 missed)  |" in text
+    assert "row groups" not in module("table").ratios(found)
 
 
 def test_a_missed_target_is_said_to_be_missed(module: Callable[[str], ModuleType]) -> None:

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "layer.hpp"
+#include "lists.hpp"
 
 using retrim::Activation;
 using retrim::Isa;
@@ -326,10 +327,12 @@ std::vector<Isa> known_sets() {
   const auto like = [&](const char* name) {
     const bool amx = std::strncmp(name, "amx", 3) == 0;
     for (int i = 0; i < count; i++)
-      if (std::strcmp(list[i].name, amx ? "avx512_bf16" : "portable") == 0) return list[i].available;
-    return list[count - 1].available;
+      if (std::strcmp(list[i].name, amx ? "avx512_bf16" : "portable") == 0) return list[i];
+    return list[count - 1];
   };
-#define KERNELS(name) all.push_back({#name, like(#name), retrim::fp32_##name, retrim::bf16_##name, retrim::int8_##name});
+#define KERNELS(name)                                                                                     \
+  all.push_back({#name, like(#name).available, retrim::fp32_##name, retrim::bf16_##name, retrim::int8_##name, \
+                 like(#name).lists_fp32, like(#name).lists_bf16});
   ALSO
 #undef KERNELS
   (void)like;
@@ -354,5 +357,6 @@ int main(int argc, char** argv) {
   add_edges(cases);
   add_sweep(cases, random);
   for (int i = 0; i < count; i++) cases.push_back(random_case(random));
-  return check(cases, here, seed) ? 0 : 1;
+  const bool blocks = check(cases, here, seed), lists = check_lists(here, 2 * count, seed);
+  return blocks && lists ? 0 : 1;
 }

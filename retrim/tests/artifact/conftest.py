@@ -7,11 +7,44 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from retrim.artifact.layout import PANEL, PackView, lane_width
+from retrim.artifact.layout import PANEL, AnyView, ListView, PackView, lane_width
 
 
-def holds(view: PackView) -> bool:
-    """What a kernel relies on, said again block by block."""
+def holds(view: AnyView) -> bool:
+    """What a kernel relies on, said again list by list."""
+    return lists_hold(view) if isinstance(view, ListView) else blocks_hold(view)
+
+
+def lists_hold(view: ListView) -> bool:
+    width, count = lane_width(view.precision), -(-view.outputs // PANEL) * PANEL // view.height
+    ends = view.ends.reshape(-1).tolist()
+    found = [
+        view.ends.shape == (count, view.segments),
+        1 <= view.segments <= 8,
+        view.packed_rows == count * view.height,
+        ends == sorted(ends),
+        view.columns.size == ends[-1] * width,
+        view.values.size == ends[-1] * width * view.height,
+        (view.scales is None) == (view.precision != "int8"),
+        view.scales is None or bool((np.isfinite(view.scales) & (view.scales > 0)).all()),
+        view.precision != "int8" or view.values.min(initial=0) >= -127,
+    ]
+    columns, values = view.columns.tolist(), view.values.reshape(-1, view.height, width)
+    for first in range(0, len(ends), view.segments):
+        seen: list[int] = []
+        for cell in range(first, first + view.segments):
+            lanes = range(ends[cell - 1] if cell else 0, ends[cell])
+            segment = [column for lane in lanes for column in columns[lane * width : (lane + 1) * width]]
+            kept = sorted(set(segment))
+            repeated = len(segment) - len(kept)
+            found += [repeated < width, segment == kept + kept[-1:] * repeated]
+            found.append(not repeated or not values[ends[cell] - 1, :, width - repeated :].any())
+            seen += kept
+        found += [len(set(seen)) == len(seen), all(0 <= column < view.inputs for column in seen)]
+    return all(found)
+
+
+def blocks_hold(view: PackView) -> bool:
     width = lane_width(view.precision)
     rows = [] if view.rows is None else [row for row in view.rows.tolist() if row != -1]
     found = [
@@ -44,6 +77,6 @@ def holds(view: PackView) -> bool:
 
 
 @pytest.fixture(scope="session")
-def in_range() -> Callable[[PackView], bool]:
+def in_range() -> Callable[[AnyView], bool]:
     """Tells whether a kernel may read what a view describes."""
     return holds

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrim.artifact import Artifact, Pack, PackedWeight, Tensor, file, load, save
-from retrim.artifact.layout import GROUPS, PRECISIONS, PackView, pack_rows, parse
+from retrim.artifact.layout import GROUPS, PRECISIONS, AnyView, pack_lists, pack_rows, parse
 from retrim.errors import ArtifactError
 
 Edit = Callable[[bytes], bytes]
@@ -73,6 +73,18 @@ def weight(precisions: tuple[str, ...], group: int, idle: int) -> PackedWeight:
     return PackedWeight(mask.shape, "linear", {"type": "BlockColumns"}, 0.4, tuple(packs), mask)
 
 
+def row_groups(precision: str, height: int, levels: int) -> PackedWeight:
+    """Lists of 24 inputs for 90 outputs, the last of each group of them padding where it must."""
+    rng = np.random.default_rng(0)
+    level = np.repeat(rng.integers(0, 2 * levels, (-(-90 // height), 24)), height, axis=0)[:90]
+    matrix = rng.standard_normal((90, 24)).astype(np.float32)
+    data = pack_lists(matrix, [level <= at for at in range(levels)], height, precision)
+    packs = (Pack(precision, height, data),)
+    return PackedWeight(
+        (90, 24), "linear", {"type": "PatternSet", "group": height}, 0.4, packs, level < levels
+    )
+
+
 def artifact(packed: PackedWeight) -> Artifact:
     return Artifact(
         architecture="x",
@@ -91,7 +103,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(deadline=None, max_examples=300)
 @given(changes=edits)
-def test_whole_files(path: Path, in_range: Callable[[PackView], bool], changes: list[Edit]) -> None:
+def test_whole_files(path: Path, in_range: Callable[[AnyView], bool], changes: list[Edit]) -> None:
     intact = path.with_name("intact")
     wanted = artifact(weight(PRECISIONS, 2, 10))
     if not intact.exists():
@@ -118,24 +130,47 @@ def test_whole_files(path: Path, in_range: Callable[[PackView], bool], changes: 
 )
 def test_packs_whose_checksums_fit(
     path: Path,
-    in_range: Callable[[PackView], bool],
+    in_range: Callable[[AnyView], bool],
     precision: str,
     group: int,
     idle: int,
     changes: list[Edit],
 ) -> None:
-    whole = weight((precision,), group, idle)
-    data = np.frombuffer(edited(whole.pack(precision).data.tobytes(), changes), np.uint8)
-    forged = PackedWeight(
-        whole.shape, whole.kind, whole.structure, whole.density, (Pack(precision, 64, data),), whole.support
-    )
+    assert_refused_or_sound(path, in_range, weight((precision,), group, idle), changes)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    precision=st.sampled_from(PRECISIONS),
+    height=st.sampled_from([2, 8]),
+    levels=st.integers(1, 3),
+    changes=edits,
+)
+def test_row_groups_whose_checksums_fit(
+    path: Path,
+    in_range: Callable[[AnyView], bool],
+    precision: str,
+    height: int,
+    levels: int,
+    changes: list[Edit],
+) -> None:
+    assert_refused_or_sound(path, in_range, row_groups(precision, height, levels), changes)
+
+
+def assert_refused_or_sound(
+    path: Path, in_range: Callable[[AnyView], bool], whole: PackedWeight, changes: list[Edit]
+) -> None:
+    (pack,) = whole.packs
+    data = np.frombuffer(edited(pack.data.tobytes(), changes), np.uint8)
+    packs = (Pack(pack.precision, pack.rows, data),)
+    forged = PackedWeight(whole.shape, whole.kind, whole.structure, whole.density, packs, whole.support)
     manifest, stored = file._manifest_of(artifact(forged))  # as `save` does, but unchecked
     body = b"".join(tensor.data.tobytes() for tensor in stored.values())
     path.write_bytes(file._header(manifest, stored) + body)
     assert_sound(path, in_range, "full")
 
 
-def assert_sound(path: Path, in_range: Callable[[PackView], bool], verify: Any) -> None:
+def assert_sound(path: Path, in_range: Callable[[AnyView], bool], verify: Any) -> None:
     try:
         found = load(path, verify=verify)
     except ArtifactError:
@@ -154,10 +189,28 @@ def assert_sound(path: Path, in_range: Callable[[PackView], bool], verify: Any) 
     changes=edits,
 )
 def test_packs_alone(
-    in_range: Callable[[PackView], bool], precision: str, group: int, idle: int, changes: list[Edit]
+    in_range: Callable[[AnyView], bool], precision: str, group: int, idle: int, changes: list[Edit]
 ) -> None:
-    whole = weight((precision,), group, idle).pack(precision).data
-    data = np.frombuffer(bytearray(edited(whole.tobytes(), changes)), np.uint8)
+    assert_pack_refused_or_sound(in_range, weight((precision,), group, idle), changes)
+
+
+@settings(deadline=None, max_examples=600)
+@given(
+    precision=st.sampled_from(PRECISIONS),
+    height=st.sampled_from([1, 4, 8]),
+    levels=st.integers(1, 8),
+    changes=edits,
+)
+def test_row_groups_alone(
+    in_range: Callable[[AnyView], bool], precision: str, height: int, levels: int, changes: list[Edit]
+) -> None:
+    assert_pack_refused_or_sound(in_range, row_groups(precision, height, levels), changes)
+
+
+def assert_pack_refused_or_sound(
+    in_range: Callable[[AnyView], bool], whole: PackedWeight, changes: list[Edit]
+) -> None:
+    data = np.frombuffer(bytearray(edited(whole.packs[0].data.tobytes(), changes)), np.uint8)
     try:
         view = parse(data)
     except ArtifactError:

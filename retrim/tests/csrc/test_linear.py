@@ -14,18 +14,21 @@ import pytest
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 FLAGS = ["-std=c++17", "-ffp-contract=fast", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-maybe-uninitialized"]
-SHARED = ["isa.cpp", "linear.cpp", "pool.cpp", "tests/layer.cpp", "tests/test_linear.cpp"]
+SHARED = ["isa.cpp", "linear.cpp", "pool.cpp", "tests/layer.cpp", "tests/lists.cpp", "tests/test_linear.cpp"]
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
 AVX512_BF16 = [*AVX512, "-mavx512vnni", "-mavx512bf16", "-mavx512vbmi", "-mavx512vbmi2"]
-PORTABLE = {"linear_portable.cpp": []}
+PORTABLE: dict[str, list[str]] = {"linear_portable.cpp": [], "lists_portable.cpp": []}
 X86 = {
     **PORTABLE,
     "linear_avx2.cpp": AVX2,
+    "lists_avx2.cpp": AVX2,
     "linear_avx2_vnni.cpp": [*AVX2, "-mavxvnni"],
     "linear_avx512.cpp": AVX512,
+    "lists_avx512.cpp": AVX512,
     "linear_avx512_vnni.cpp": [*AVX512, "-mavx512vnni"],
     "linear_avx512_bf16.cpp": AVX512_BF16,
+    "lists_avx512_bf16.cpp": AVX512_BF16,
     "linear_amx.cpp": [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
 }
 ARM = {**PORTABLE, "linear_neon_dot.cpp": ["-march=armv8.2-a+dotprod"]}
@@ -86,7 +89,8 @@ def run(*command: str | Path) -> str:
 
 
 def agrees(said: str, name: str) -> bool:
-    return re.search(rf"^{name}: \d+ cases, 0 wrong$", said, re.MULTILINE) is not None
+    found = re.findall(rf"^{name}: \d+ (cases|lists), 0 wrong$", said, re.MULTILINE)
+    return found == ["cases", "lists"]
 
 
 def made_for_tests(folder: Path) -> dict[Path, list[str]]:

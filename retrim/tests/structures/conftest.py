@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from retrim.structures import BlockColumns, BlockRows, Channels, Elements, Filters, Structure, Within
+from retrim.structures import (
+    BlockColumns,
+    BlockRows,
+    Channels,
+    Elements,
+    Filters,
+    PatternSet,
+    Structure,
+    Within,
+)
+
+QUARTER = PatternSet(("81", "42", "24", "18", "c0"), (4, 4), 2)
+"""Five patterns of 2 x 4 bits that keep two of them."""
+HALF = PatternSet(("a5a5", "5a5a", "ff00", "00ff", "c3c3"), (4, 4), 1)
+"""Five patterns of 4 x 4 bits that keep eight of them."""
 
 STRUCTURES: list[Structure] = [
     Elements(),
@@ -26,6 +40,8 @@ STRUCTURES: list[Structure] = [
     Within(BlockRows(4), BlockColumns(2)),
     Within(Filters(), Elements()),
     Within(Channels(), BlockRows(2, "global")),
+    QUARTER,
+    Within(BlockColumns(4), HALF),
 ]
 
 LIBRARIES = {"numpy": np.asarray, "torch": torch.tensor}

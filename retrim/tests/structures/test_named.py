@@ -9,7 +9,7 @@ import pytest
 from retrim.errors import ConfigError
 from retrim.structures import BlockColumns, Elements, Within, from_dict
 
-KNOWN = "Elements, Filters, Channels, BlockColumns, BlockRows, Within"
+KNOWN = "Elements, Filters, Channels, BlockColumns, BlockRows, PatternSet, Within, Segments"
 
 
 def test_tables_are_plain() -> None:

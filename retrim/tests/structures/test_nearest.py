@@ -20,9 +20,12 @@ from retrim.structures import (
     Density,
     Elements,
     Filters,
+    PatternSet,
     Structure,
     Within,
 )
+
+PATTERNS = PatternSet(("81", "42", "24", "18", "c0"), (4, 4), 2)
 
 CASES: list[tuple[Structure, tuple[int, int], Density]] = [
     (Elements(), (3, 3), 4 / 9),
@@ -47,6 +50,9 @@ CASES: list[tuple[Structure, tuple[int, int], Density]] = [
     (Within(Filters(), Elements()), (6, 3), (0.5, 4 / 9)),
     (Within(Channels(), BlockRows(2, "global")), (4, 6), (2 / 3, 0.25)),
     (Within(BlockRows(2), Within(BlockColumns(2), Elements())), (4, 8), (0.5, 0.25)),
+    (PATTERNS, (8, 12), 0.25),
+    (PatternSet(("a5a5", "5a5a", "ff00", "00ff"), (4, 4), 1), (12, 4), 0.5),
+    (Within(BlockColumns(4), PATTERNS), (8, 8), (0.5, 0.25)),
 ]
 
 Group = tuple[tuple[int, int], ...]
@@ -99,6 +105,8 @@ def best(structure: Structure, matrix: np.ndarray, density: float) -> list[list[
 def oracle(structure: Structure, matrix: np.ndarray, density: Density) -> np.ndarray:
     """Support of the nearest matrix; of a composed structure, stage by stage."""
     mask = np.zeros(matrix.shape, bool)
+    if isinstance(structure, PatternSet):
+        return best_patterns(structure, matrix)
     if not isinstance(structure, Within):
         assert isinstance(density, float)
         for block in best(structure, matrix, density):
@@ -112,6 +120,19 @@ def oracle(structure: Structure, matrix: np.ndarray, density: Density) -> np.nda
     small = np.array([[matrix[entry] for entry in row] for row in entries])
     for row, column in zip(*np.nonzero(oracle(structure.inner, small, inner)), strict=True):
         mask[entries[row][column]] = True
+    return mask
+
+
+def best_patterns(structure: PatternSet, matrix: np.ndarray) -> np.ndarray:
+    """Every pattern tried in every tile; the first of those that keep most."""
+    high, wide = structure.tile
+    energy = matrix.astype(np.float64) ** 2
+    mask = np.zeros(matrix.shape, bool)
+    for top in range(0, matrix.shape[0], high):
+        for left in range(0, matrix.shape[1], wide):
+            tile = energy[top : top + high, left : left + wide]
+            kept = [sum(tile[entry] for entry in zip(*np.nonzero(m), strict=True)) for m in structure.masks]
+            mask[top : top + high, left : left + wide] = structure.masks[kept.index(max(kept))]
     return mask
 
 

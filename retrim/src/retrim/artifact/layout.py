@@ -28,6 +28,9 @@ for), the lowest in the lowest bytes; columns past the end of the list are zero.
 Kept columns come in runs of 1 << group shift that start at a multiple of it.
 The last block may be lower than the others.  Outputs that no packed row maps to
 hold their bias alone.  Nothing outside this module and `retrim.artifact.sections` knows the byte order.
+
+Masks that only a few neighbouring rows share have a layout of their own, that of
+`retrim.artifact.lists`; `parse` and `unpack` take either.
 """
 
 from __future__ import annotations
@@ -36,8 +39,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retrim.artifact import list_sections, lists, sections
 from retrim.artifact.bfloat16 import from_bits, to_bits
 from retrim.artifact.int8 import quantize_rows
+from retrim.artifact.list_sections import ListView
+from retrim.artifact.lists import pack_lists
 from retrim.artifact.sections import (
     ALIGNMENT,
     GROUPS,
@@ -50,9 +56,9 @@ from retrim.artifact.sections import (
     VALUES,
     PackView,
     Sections,
+    aligned,
     count_values,
     lane_width,
-    parse,
 )
 from retrim.errors import ConfigError, ShapeError
 
@@ -61,13 +67,31 @@ __all__ = [
     "GROUPS",
     "PANEL",
     "PRECISIONS",
+    "AnyView",
+    "ListView",
     "PackView",
     "check_precision",
     "lane_width",
+    "pack_lists",
     "pack_rows",
     "parse",
     "unpack",
 ]
+
+AnyView = PackView | ListView
+"""A validated pack, of blocks or of row groups."""
+
+
+def parse(pack: np.ndarray) -> AnyView:
+    """Take a pack of either layout apart, after checking everything that a kernel relies on.
+
+    Raises
+    ------
+    ArtifactError
+        If any of it is wrong: a file can never make a kernel read out of bounds.
+    """
+    sections.check_bytes(pack)
+    return list_sections.parse(pack) if pack[:8].tobytes() == list_sections.MAGIC else sections.parse(pack)
 
 
 def pack_rows(
@@ -187,7 +211,7 @@ class _Plan:
         return HEADER.itemsize + sum(size + -size % ALIGNMENT for size in sizes)
 
     def assemble(self, weight: np.ndarray, mask: np.ndarray, precision: str) -> np.ndarray:
-        pack = _aligned(self.nbytes(precision))
+        pack = aligned(self.nbytes(precision))
         pack[: HEADER.itemsize] = np.frombuffer(self._header(precision), np.uint8)
         take = Sections(pack)
         starts, columns, rows, scales, values = (
@@ -236,19 +260,14 @@ class _Plan:
             offset += found.size
 
 
-def _aligned(size: int) -> np.ndarray:
-    """Zeros where a cache line starts: vectors that straddle two are read at half the speed."""
-    room = np.zeros(size + ALIGNMENT, np.uint8)
-    first = -room.ctypes.data % ALIGNMENT
-    return room[first : first + size]
-
-
 def unpack(pack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The weight of a pack, float32 (out, in), and which of its entries are stored, bool (out, in).
 
     What was rounded or quantised stays so: the weight is the one that kernels compute with.
     """
     view = parse(pack)
+    if isinstance(view, ListView):
+        return lists.unpack(view)
     width = lane_width(view.precision)
     weight = np.zeros((view.packed_rows, view.inputs), np.float32)
     stored = np.zeros((view.packed_rows, view.inputs), bool)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from retrim.artifact.layout import PRECISIONS, PackView, parse, unpack
+from retrim.artifact.layout import PRECISIONS, AnyView, PackView, parse, unpack
 from retrim.errors import ArtifactError
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -61,7 +61,7 @@ class Pack:
     ----------
     precision : {"fp32", "bf16", "int8"}
     rows : int
-        Rows of a block.
+        Rows of a block, or of a row group.
     data : ndarray of uint8, shape (n,)
         n a multiple of 64.
     """
@@ -234,7 +234,7 @@ def check_weight(name: str, weight: PackedWeight) -> None:
             raise ArtifactError(
                 f"{name}: a pack of precision {pack.precision} must not hold {view.precision}: the file is damaged"
             )
-        group = _group(weight.structure)
+        group = _group(weight.structure) if isinstance(view, PackView) else None
         if group is not None and view.group != group:
             raise ArtifactError(
                 f"{name}: a pack must keep columns in the structure's groups of {group!r}, not of {view.group}: "
@@ -251,7 +251,7 @@ def _group(structure: Mapping[str, Any]) -> Any:
     return structure.get("group")
 
 
-def _fits(view: PackView, weight: PackedWeight) -> bool:
+def _fits(view: AnyView, weight: PackedWeight) -> bool:
     """Whether a pack holds a matrix of a weight of this shape and kind."""
     matrix = (view.outputs, view.inputs)
     if weight.kind == "conv2d":  # structures view convolutions each in their way

@@ -113,10 +113,7 @@ def parse(pack: np.ndarray) -> PackView:
     ArtifactError
         If any of it is wrong: a file can never make a kernel read out of bounds.
     """
-    if pack.dtype != np.uint8 or pack.ndim != 1 or len(pack) < HEADER.itemsize:
-        raise ArtifactError("a pack must be an array of at least 64 bytes: the file is damaged")
-    if not pack.flags.c_contiguous or pack.ctypes.data % 4:
-        raise ArtifactError("a pack must be contiguous and start at a multiple of 4 bytes: copy it")
+    check_bytes(pack)
     header = pack[: HEADER.itemsize].view(HEADER)[0]
     _check_header(header)
     precision, group = PRECISIONS[header["precision"]], GROUPS[header["group_shift"]]
@@ -143,6 +140,26 @@ def parse(pack: np.ndarray) -> PackView:
     )
     _check_values(view)
     return view
+
+
+def check_bytes(pack: np.ndarray) -> None:
+    """Refuse what cannot be a pack of any layout.
+
+    Raises
+    ------
+    ArtifactError
+    """
+    if pack.dtype != np.uint8 or pack.ndim != 1 or len(pack) < HEADER.itemsize:
+        raise ArtifactError("a pack must be an array of at least 64 bytes: the file is damaged")
+    if not pack.flags.c_contiguous or pack.ctypes.data % 4:
+        raise ArtifactError("a pack must be contiguous and start at a multiple of 4 bytes: copy it")
+
+
+def aligned(size: int) -> np.ndarray:
+    """Zeros where a cache line starts: vectors that straddle two are read at half the speed."""
+    room = np.zeros(size + ALIGNMENT, np.uint8)
+    first = -room.ctypes.data % ALIGNMENT
+    return room[first : first + size]
 
 
 def _check_header(header: np.void) -> None:

@@ -1,6 +1,7 @@
-from typing import Any
+from typing import Any, overload
 
 class Matrix:
+    @overload
     def __init__(
         self,
         *,
@@ -22,8 +23,32 @@ class Matrix:
         input_scale: float,
         output_scale: float,
     ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        *,
+        precision: int,
+        list_rows: int,
+        ends: Any,
+        short_columns: Any | None,
+        columns: Any | None,
+        values: Any,
+        bias: Any,
+        segments: int,
+        outputs: int,
+        inputs: int,
+        packed_rows: int,
+        activation: int,
+    ) -> None: ...
     def apply(
-        self, x: Any, y: Any, residual: Any | None, isa: int, threads: int, variant: int = 0
+        self,
+        x: Any,
+        y: Any,
+        residual: Any | None,
+        isa: int,
+        threads: int,
+        variant: int = 0,
+        level: int = 0,
     ) -> None: ...
 
 def isas() -> list[tuple[str, bool]]: ...

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from retrim.artifact.layout import PackView, pack_rows, parse
+from retrim.artifact.layout import PANEL, AnyView, pack_lists, pack_rows, parse
 from retrim.runtime import isa
 from retrim.runtime.entry import Entry, Request
 from retrim.runtime.matrix import PackedMatrix, variants
@@ -95,7 +95,7 @@ def calibrate(
 
 
 def requests_of(
-    views: Iterable[PackView], tokens: Iterable[int], threads: int, activations: str | None = None
+    views: Iterable[AnyView], tokens: Iterable[int], threads: int, activations: str | None = None
 ) -> list[Request]:
     """A request for each pack at each number of tokens, those that are alike once."""
     found: list[Request] = []
@@ -141,7 +141,8 @@ def plausible(request: Request) -> list[tuple[str, str]]:
     for name in isa.allowed():
         best.setdefault(_KINDS.get(name, name), name)
     wide = [name for name in best.values() if name != "portable"][:2] or list(best.values())
-    return [(name, variant) for name in wide for variant in variants(request.precision, request.group)]
+    known = variants(request.precision, request.group, request.rows)
+    return [(name, variant) for name in wide for variant in known]
 
 
 def _missing(profile: Profile, requests: Iterable[Request]) -> list[Request]:
@@ -149,7 +150,8 @@ def _missing(profile: Profile, requests: Iterable[Request]) -> list[Request]:
     found: list[Request] = []
     for request in requests:
         known = profile.has(request) and profile.has(request.dense())
-        if not known and not any(request.is_like(other) for other in found):
+        runs = variants(request.precision, request.group, request.rows)
+        if runs and not known and not any(request.is_like(other) for other in found):
             found.append(request)
     return found
 
@@ -288,6 +290,8 @@ def _random_pack(request: Request) -> np.ndarray:
     order = rng.random((blocks, groups)).argsort(axis=1) < kept
     mask = np.repeat(np.repeat(order, request.group, axis=1), request.rows, axis=0)[: request.outputs]
     weight = rng.standard_normal(mask.shape, np.float32)
+    if request.rows < PANEL:
+        return pack_lists(weight, mask, request.rows, request.precision)
     return pack_rows(weight, mask, request.rows, request.precision, request.group)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from retrim.artifact.layout import GROUPS, PRECISIONS, PackView, lane_width
+from retrim.artifact.layout import GROUPS, PRECISIONS, AnyView, ListView, lane_width
 from retrim.errors import ConfigError
 
 ACTIVATIONS = ("static", "dynamic")
@@ -33,7 +33,7 @@ class Request:
     density : float
         Stored over all, padding within lanes apart.
     rows, group : int
-        Height of a block, and neighbouring columns stored together.
+        Height of a block (below 32: of a row group), and neighbouring columns stored together.
     tokens, threads : int
 
     Raises
@@ -61,7 +61,7 @@ class Request:
         _number("density", self.density, most=1.0)
 
     @classmethod
-    def of(cls, view: PackView, tokens: int, threads: int, activations: str | None = None) -> Request:
+    def of(cls, view: AnyView, tokens: int, threads: int, activations: str | None = None) -> Request:
         """A pack, to run on `tokens`; in int8 each token is scaled by itself unless `activations` says otherwise."""
         if view.precision == "int8" and activations is None:
             activations = "dynamic"
@@ -176,8 +176,10 @@ def same_density(one: float, other: float) -> bool:
     return max(one, other) <= _SAME * min(one, other)
 
 
-def stored(view: PackView) -> float:
+def stored(view: AnyView) -> float:
     """Stored columns times rows over the weight's size: the density that kernels see."""
+    if isinstance(view, ListView):
+        return min(1.0, max(view.stored_density, 1 / (view.outputs * view.inputs)))
     kept = np.diff(view.starts).astype(np.int64)
     first = np.arange(len(kept)) * view.height
     rows = np.minimum(view.height, view.outputs - first).clip(min=0)  # padding costs as little as it is

@@ -5,24 +5,22 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from copy import copy
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 
-from retrim.artifact.layout import PackView, parse
+from retrim.artifact.layout import PANEL, AnyView, ListView, parse
 from retrim.errors import ConfigError, ShapeError
-from retrim.runtime import _core, oracle
 from retrim.runtime import isa as isa_
 from retrim.runtime import threads as threads_
+from retrim.runtime.cores import ACTIVATIONS, PRECISIONS, core_of
 
 Activation = Literal["relu", "gelu", "gelu_tanh"]
-ACTIVATIONS: dict[str | None, int] = {None: 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}
-PRECISIONS = {"fp32": 0, "bf16": 1, "int8": 2}
 WIDTHS = {"fp32": 1, "bf16": 2, "int8": 4}
 """Columns that one 32-bit lane holds."""
 VARIANTS: dict[str | None, int] = {None: 0, "direct": 1, "packed": 2, "gathered": 3, "compressed": 4}
-_MOST_INT8 = 132_104  # columns whose products fit 32 bits
 
 _NAMES = {"float32": "float32", "uint16": "bfloat16", "bfloat16": "bfloat16", "uint8": "uint8"}
 _TAKES = {
@@ -32,17 +30,20 @@ _TAKES = {
 }
 
 
-def variants(precision: str, group: int = 1) -> tuple[str, ...]:
+def variants(precision: str, group: int = 1, rows: int = PANEL) -> tuple[str, ...]:
     """How kernels of a precision may read x where kept columns come in groups: what `PackedMatrix` takes.
 
     ``direct`` reads the natural rows of x by index, ``packed`` tiles of 16
     tokens that were transposed once.  Where groups do not fill a lane (two
     columns in bf16, four in int8), ``gathered`` joins columns of transposed
     tiles to lanes for every block, and ``compressed`` cuts the rows of a few
-    tokens down to each block's columns.
+    tokens down to each block's columns.  Packs of row groups (fewer than 32
+    `rows` to a list) know ``packed`` alone, and do not run in int8.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if rows < PANEL:
+        return () if precision == "int8" else ("packed",)
     return ("direct", "packed") if group % WIDTHS[precision] == 0 else ("gathered", "compressed")
 
 
@@ -52,7 +53,7 @@ class PackedMatrix:
     Parameters
     ----------
     pack : ndarray of uint8, shape (n,)
-        As `retrim.artifact.layout.pack_rows` wrote it; computed on in place, never copied.
+        As `retrim.artifact.layout.pack_rows` or `pack_lists` wrote it; computed on in place, never copied.
     bias : ndarray of float32, shape (out,), optional
     activation : {"relu", "gelu", "gelu_tanh"}, optional
         Applied while results are in registers.  "gelu" is the exact form.
@@ -102,35 +103,13 @@ class PackedMatrix:
         _check_variant(variant, view)
         _check_scale("input_scale", input_scale, view)
         _check_scale("output_scale", output_scale, view)
-        if view.precision == "int8" and view.starts.size > 1 and np.diff(view.starts).max() > _MOST_INT8:
-            raise ConfigError(
-                f"an int8 weight must keep at most {_MOST_INT8} columns in a block: pack it in bf16"
-            )
         self.view = view
         self.activation: Activation | None = activation
         self.input_scale, self.output_scale = input_scale, output_scale
         full = np.zeros(view.outputs, np.float32) if bias is None else np.asarray(bias, np.float32)
-        idle = _idle_outputs(view)
         self._from, self._kernels = [0], [(isa_.index(isa_.chosen(isa)), VARIANTS[variant])]
-        self._core = _core.Matrix(
-            precision=PRECISIONS[view.precision],
-            group=view.group,
-            starts=view.starts,
-            columns=view.columns,
-            rows=view.rows,
-            scales=view.scales,
-            values=view.values.view(np.uint8),
-            bias=_packed_bias(view, full),
-            idle=idle,
-            idle_values=_activated(full[idle], activation),
-            outputs=view.outputs,
-            inputs=view.inputs,
-            height=view.height,
-            packed_rows=view.packed_rows,
-            activation=ACTIVATIONS[activation],
-            input_scale=input_scale or 0.0,
-            output_scale=output_scale or 0.0,
-        )
+        self._level = 0  # all segments
+        self._core = core_of(view, full, activation, input_scale, output_scale)
 
     @property
     def outputs(self) -> int:
@@ -151,6 +130,32 @@ class PackedMatrix:
     def group(self) -> int:
         """Kept columns come in aligned groups of this many."""
         return self.view.group
+
+    @property
+    def levels(self) -> int:
+        """How many levels the pack holds: segments of its lists, 1 in blocks."""
+        return self.view.segments if isinstance(self.view, ListView) else 1
+
+    def at(self, level: int) -> PackedMatrix:
+        """The same pack with the first so many segments of its lists alone; shares all memory with this one.
+
+        Parameters
+        ----------
+        level : int
+            1 to `levels`.
+
+        Raises
+        ------
+        ConfigError
+            If the pack does not hold the level.
+        """
+        if type(level) is not int or not 1 <= level <= self.levels:
+            raise ConfigError(
+                f"level must be a whole number from 1 to the pack's {self.levels}, not {level!r}"
+            )
+        found = copy(self)
+        found._level = level
+        return found
 
     def tune(self, table: Sequence[tuple[int, str | None, str | None]]) -> None:
         """Say which kernels run, by the number of tokens.
@@ -251,7 +256,10 @@ class PackedMatrix:
         if len(self._from) > 1:
             kernels = self._kernels[bisect_right(self._from, max(_tokens(x), 1)) - 1]
         try:
-            self._core.apply(x, y, residual, kernels[0], count, kernels[1])
+            if self._level:
+                self._core.apply(x, y, residual, kernels[0], count, kernels[1], self._level)
+            else:
+                self._core.apply(x, y, residual, kernels[0], count, kernels[1])
         except (TypeError, ValueError) as error:
             raise ShapeError(
                 f"x and y must be {' or '.join(self._input_types())} CPU arrays of shapes "
@@ -292,16 +300,16 @@ def _described(array: object) -> str:
     return type(array).__name__ if shape is None else f"{kind} {tuple(shape)}"
 
 
-def _check_variant(variant: str | None, view: PackView) -> None:
-    known = variants(view.precision, view.group)
+def _check_variant(variant: str | None, view: AnyView) -> None:
+    known = variants(view.precision, view.group, view.height)
     if variant is not None and variant not in known:
+        kind = f"groups of {view.group}" if view.height >= PANEL else "row groups"
         raise ConfigError(
-            f"variant must be one of {', '.join(known)} for {view.precision} in groups of {view.group}, "
-            f"not {variant!r}"
+            f"variant must be one of {', '.join(known) or 'none'} for {view.precision} in {kind}, not {variant!r}"
         )
 
 
-def _check_scale(name: str, scale: float | None, view: PackView) -> None:
+def _check_scale(name: str, scale: float | None, view: AnyView) -> None:
     if scale is None:
         return
     if view.precision != "int8":
@@ -319,24 +327,3 @@ def _is_output(out: object, shape: tuple[int, ...], types: tuple[str, ...]) -> b
 def _has_plain_rows(x: np.ndarray) -> bool:
     """Whether the kernels read `x` as it lies: rows anywhere, features side by side."""
     return x.ndim == 2 and x.flags.aligned and x.strides[1] == x.itemsize
-
-
-def _packed_bias(view: PackView, bias: np.ndarray) -> np.ndarray:
-    packed = np.zeros(view.packed_rows, np.float32)
-    if view.rows is None:
-        packed[: view.outputs] = bias
-    else:
-        real = view.rows >= 0
-        packed[real] = bias[view.rows[real]]
-    return packed
-
-
-def _idle_outputs(view: PackView) -> np.ndarray:
-    """Outputs that no packed row computes."""
-    if view.rows is None:
-        return np.zeros(0, np.int32)
-    return np.setdiff1d(np.arange(view.outputs, dtype=np.int32), view.rows)
-
-
-def _activated(bias: np.ndarray, activation: Activation | None) -> np.ndarray:
-    return oracle.activate(bias.astype(np.float64), activation).astype(np.float32)

@@ -169,7 +169,7 @@ class Profile:
         return {
             (name, variant): curves
             for (name, variant), curves in self._kernels(request, False).items()
-            if name in isa.allowed() and variant in variants(request.precision, request.group)
+            if name in isa.allowed() and variant in variants(request.precision, request.group, request.rows)
         }
 
     def _dense(self, request: Request) -> dict[_Kernel, Curves]:

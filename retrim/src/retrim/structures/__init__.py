@@ -14,6 +14,8 @@ from retrim.structures.densities import Densities
 from retrim.structures.elements import Elements
 from retrim.structures.filters import Filters
 from retrim.structures.named import from_dict
+from retrim.structures.patterns import PatternSet
+from retrim.structures.segments import Segments
 from retrim.structures.support import Mask, Support
 from retrim.structures.view import Kind
 from retrim.structures.within import Within
@@ -30,6 +32,8 @@ __all__ = [
     "Groups",
     "Kind",
     "Mask",
+    "PatternSet",
+    "Segments",
     "Structure",
     "Support",
     "Within",

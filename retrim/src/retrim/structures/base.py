@@ -68,6 +68,14 @@ class Structure(ABC):
             If none is near.
         """
 
+    def densest(self, shape: tuple[int, int]) -> float:
+        """Largest density that this form reaches on a matrix of `shape`."""
+        return 1.0
+
+    def silent(self, shape: tuple[int, int]) -> np.ndarray | None:
+        """Outputs that the form takes away whole, bias and all: bool, shape (out,); None where it takes none."""
+        return None
+
     @abstractmethod
     def project(self, matrix: Array, density: Density) -> tuple[Array, Support]:
         """Nearest matrix of this form (Frobenius norm), and the subspace it spans.
@@ -114,22 +122,20 @@ class Structure(ABC):
         ------
         ConfigError
         """
-        from retrim.artifact.layout import check_precision, pack_rows
+        from retrim.artifact.layout import PANEL, check_precision, pack_lists, pack_rows
 
         check_precision(precision)
         if not isinstance(support, Mask):
             raise ConfigError(f"{self} must be packed with the mask it was projected to")
-        return pack_rows(
-            np.ascontiguousarray(to_numpy(matrix), dtype=np.float32),
-            to_numpy(support.mask),
-            rows=self.pack_height,
-            precision=precision,
-            group=self.pack_group,
-        )
+        weight = np.ascontiguousarray(to_numpy(matrix), dtype=np.float32)
+        mask = to_numpy(support.mask)
+        if self.pack_height < PANEL:
+            return pack_lists(weight, mask, self.pack_height, precision)
+        return pack_rows(weight, mask, rows=self.pack_height, precision=precision, group=self.pack_group)
 
     @property
     def pack_height(self) -> int:
-        """Rows of a block in the packed layout."""
+        """Rows that share a list in the packed layout: 1, 2, 4 or 8 in row groups, else a multiple of 32."""
         return 32
 
     @property
@@ -338,7 +344,11 @@ def energy(matrix: Array, axis: int) -> Array:
     the order of a sum by memory layout and vector width, and groups that are
     alike would then differ in the last bit and tie nowhere the same.
     """
-    terms = squares(matrix)
+    return total(squares(matrix), axis)
+
+
+def total(terms: Array, axis: int) -> Array:
+    """Sum along `axis` in the order that `energy` says; `terms` are overwritten."""
     before = (slice(None),) * axis
     while terms.shape[axis] > 1:
         half = (terms.shape[axis] + 1) // 2

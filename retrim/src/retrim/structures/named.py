@@ -12,11 +12,15 @@ from retrim.structures.blocks import BlockColumns, BlockRows
 from retrim.structures.channels import Channels
 from retrim.structures.elements import Elements
 from retrim.structures.filters import Filters
+from retrim.structures.patterns import PatternSet
+from retrim.structures.segments import Segments
 from retrim.structures.within import Within
 
 STRUCTURES: dict[str, type[Structure]] = {
-    kind.__name__: kind for kind in (Elements, Filters, Channels, BlockColumns, BlockRows, Within)
+    kind.__name__: kind
+    for kind in (Elements, Filters, Channels, BlockColumns, BlockRows, PatternSet, Within, Segments)
 }
+_NESTED: dict[type[Structure], tuple[str, ...]] = {Within: ("outer", "inner"), Segments: ("inner",)}
 
 
 def from_dict(spec: Mapping[str, Any]) -> Structure:
@@ -40,8 +44,8 @@ def from_dict(spec: Mapping[str, Any]) -> Structure:
             raise ConfigError(
                 f"{name} must have no field {key!r}: its fields are {', '.join(sorted(known)) or 'none'}"
             )
-    if kind is Within:
-        spec = {key: from_dict(value) for key, value in spec.items()}
+    nested = _NESTED.get(kind, ())
+    spec = {key: from_dict(value) if key in nested else value for key, value in spec.items()}
     try:
         return kind(**spec)
     except TypeError as error:

@@ -64,6 +64,10 @@ class Within(Structure):
     def check(self, shape: tuple[int, int]) -> None:
         self.outer.check(shape)
 
+    def densest(self, shape: tuple[int, int]) -> float:
+        outer = self.outer.densest(shape)
+        return outer * self.inner.densest(self._small_shape(shape, outer))
+
     def reached(self, shape: tuple[int, int], density: Density) -> float:
         outer, inner = _pair(density)
         kept = self.outer.reached(shape, outer)
@@ -87,11 +91,16 @@ class Within(Structure):
 
     @property
     def pack_height(self) -> int:
-        return self.outer.pack_height
+        return self.inner.pack_height if self._in_lists else self.outer.pack_height
 
     @property
     def pack_group(self) -> int:
-        return self.outer.pack_group
+        return self.inner.pack_group if self._in_lists else self.outer.pack_group
+
+    @property
+    def _in_lists(self) -> bool:
+        """Whether the inner structure is finer than the panels of the packed layout."""
+        return self.inner.pack_height < 32
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "Within", "outer": self.outer.to_dict(), "inner": self.inner.to_dict()}
