@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,8 +13,17 @@ from retrim.cli_console import bars, make_folder, needs_torch, resumable, say, w
 
 def glue(
     task: Annotated[str, typer.Option(help="cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte or wnli.")],
-    model: Annotated[str, typer.Option(help="Folder of a checkpoint, or its name on the Hugging Face Hub.")],
     recipe_path: Annotated[Path, typer.Option("--recipe", help="How to prune it (TOML).")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of a checkpoint, or its name on the Hugging Face Hub.  [default: the recipe's]"
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Weights over kept weights.  [default: the recipe's, one after another]"),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="GLUE's folder.  [default: $RETRIM_DATA/glue if there, else the Hub]")
     ] = None,
@@ -46,14 +55,25 @@ def glue(
     local = Path(os.environ.get("RETRIM_DATA", "data")) / "glue"
     if data is None and local.is_dir():
         data = local
-    with resumable(), bars() as progress:
-        result = run_glue(recipe, task, model, data, folder, seed=seed, progress=progress)
+    chosen = recipe.rates if rate is None and len(recipe.rates) > 1 else (rate,)
+    results = []
+    for one in chosen:
+        with resumable(), bars() as progress:
+            results.append(
+                run_glue(recipe, task, model, data, folder, rate=one, seed=seed, progress=progress)
+            )
+        _tell(results[-1], folder if one is None else folder / f"{one:g}x")
     if json_path is not None:
-        write_json(json_path, result)
+        several = {"kind": "glue rates", "results": results}
+        write_json(json_path, results[0] if len(results) == 1 else several)
+
+
+def _tell(result: dict[str, Any], folder: Path) -> None:
+    """Scores, times and sizes of one rate."""
     scores, latency, sizes = result["row"]["score"], result["latency"], result["bytes"]
     last = scores[max(scores, key=int)]["score"]
     say(
-        f"{task} at {recipe.rate:g}x: {last:.2f} % (dense {result['baseline']['score']:.2f} %, hard "
+        f"{result['task']} at {result['rate']:g}x: {last:.2f} % (dense {result['baseline']['score']:.2f} %, hard "
         f"{scores['0']['score']:.2f} %, packed {result['packed_score']['score']:.2f} %)"
     )
     say(

@@ -48,6 +48,16 @@ def test_the_schedule_ends_at_the_very_target(target: float) -> None:
     assert CubicSchedule(begin=0, end=7).density(0, target) == 1
 
 
+@given(target=st.floats(0.001, 1), initial=st.floats(0.001, 1), at=st.integers(0, 7))
+def test_a_schedule_may_begin_at_any_density(target: float, initial: float, at: int) -> None:
+    found = CubicSchedule(begin=0, end=7, initial=initial).density(at, target)
+    if target >= initial:
+        assert found == target
+    else:
+        sparsity = (1 - target) + ((1 - initial) - (1 - target)) * (1 - at / 7) ** 3
+        assert found == pytest.approx(1 - sparsity, abs=1e-12)
+
+
 def test_when_pruning_is_due() -> None:
     schedule = CubicSchedule(begin=4, end=15, every=5)
     assert [step for step in range(30) if schedule.due(step)] == [4, 9, 14, 15]
@@ -59,6 +69,7 @@ def test_when_pruning_is_due() -> None:
         ({"begin": 5, "end": 5}, "a schedule must have 0 <= begin < end, not begin 5 and end 5"),
         ({"begin": -1, "end": 5}, "a schedule must have 0 <= begin < end, not begin -1 and end 5"),
         ({"begin": 0, "end": 5, "every": 0}, "every must be a whole number >= 1, not 0"),
+        ({"begin": 0, "end": 5, "initial": 0.0}, "initial must be a density, 0 < initial <= 1, not 0.0"),
     ],
 )
 def test_schedules_that_make_no_sense(fields: dict[str, Any], sentence: str) -> None:

@@ -14,7 +14,16 @@ from torch.nn import functional
 
 from retrim.errors import CheckpointError, ConfigError, WeightError
 from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Probe, Pruner, ReweightedGroupLasso, Rule
-from retrim.structures import BlockColumns, BlockRows, Channels, Elements, Filters, Structure, Within
+from retrim.structures import (
+    BlockColumns,
+    BlockRows,
+    Channels,
+    Elements,
+    Filters,
+    PatternSet,
+    Structure,
+    Within,
+)
 
 
 class Conv1D(nn.Module):
@@ -94,6 +103,8 @@ STRUCTURES: list[Structure] = [
     BlockRows(4),
     Within(BlockColumns(4), Elements()),
     Within(Filters(), BlockColumns(2)),
+    PatternSet(("a5a5", "5a5a", "ff00", "00ff", "c3c3"), (4, 4), 1),
+    Within(BlockColumns(4), PatternSet(("a5", "5a", "f0", "0f"), (4, 4), 2)),
 ]
 
 PRUNERS: dict[str, Callable[[], Pruner]] = {

@@ -23,12 +23,14 @@ from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
 from retrim.recipe import comparing
 from retrim.recipe.comparing import ComparisonRun
 from retrim.recipe.comparison import Comparison, read_comparison
-from retrim.recipe.comparison_report import interval, paired, report, table
+from retrim.recipe.comparison_report import paired, report, table
 from retrim.recipe.part import checked
 from retrim.report.comparison import draw
+from retrim.report.intervals import interval
 from retrim.structures import Elements
 from retrim.zoo.fit import Stage, fit
 from retrim.zoo.task import Task
+from retrim.zoo.training import load_state
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,52 @@ def test_a_comparison_runs_whole_and_is_found_again(run: ComparisonRun, tmp_path
     ]
 
 
+def test_a_ladder_starts_each_rate_from_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "make_task", lambda part, data: Toy())
+    gradual = {"name": "gradual", "pruner": {"type": "gradual", "over_epochs": 1, "every": 1}, "seeds": [0]}
+    methods = [*recipe().model_dump()["methods"][:1], gradual]
+    methods[0] |= {"tuned": False, "seeds": [0]}
+    climbs = recipe(methods=methods, tune=None, ladder=True, reference="SLR")
+    run = ComparisonRun(climbs, tmp_path, tmp_path / "run")
+    rows = {(row["method"], row["rate"]): row for row in map(run.row, run.branches())}
+    by_name = {(branch.method.name, branch.rate): branch for branch in run.branches()}
+
+    for name in ("SLR", "gradual"):
+        lower, higher = by_name[name, 2.0], by_name[name, 4.0]
+        assert (lower.before, higher.before) == (None, lower)
+        model, pruner, _ = run.trained(lower)  # from its checkpoint's end: trained anew
+        kept = load_state(tmp_path / "run" / f"network-{comparing.key_of(climbs, lower)}.pt")["model"]
+        assert all(torch.equal(kept[key], value) for key, value in model.state_dict().items())
+        assert pruner.targets[0].reached == 0.5
+
+        pruner = higher.method.pruner.pruner(Toy().steps, None, 0.5)
+        pruner.prepare(model, higher.forms.plan(4.0))
+        fit(Toy(), model, climbs.prune.stage(), seed=0, pruner=pruner)
+        pruner.harden()
+        assert Toy().score(model) == rows[name, 4.0]["score"]["0"]
+
+    # a row that was taken from elsewhere leaves no network: it is trained when one is asked for
+    for path in (tmp_path / "run").glob("network-*"):
+        path.unlink()
+    (tmp_path / "run" / f"row-{comparing.key_of(climbs, by_name['SLR', 4.0])}.json").unlink()
+    again = ComparisonRun(climbs, tmp_path, tmp_path / "run")
+    found = again.row(by_name["SLR", 4.0])
+    assert found["score"] == rows["SLR", 4.0]["score"]
+
+
+def test_ladders_that_make_no_sense() -> None:
+    falling = [{**TABLE["forms"][0], "rates": [4, 2]}]
+    fixed = [{**method, "tuned": False} for method in TABLE["methods"]]
+    with pytest.raises(ConfigError, match="the rates of a ladder must grow, not 4, 2"):
+        recipe(ladder=True, forms=falling, tune=None, methods=fixed)
+    with pytest.raises(ConfigError, match="a ladder must give each method its rho"):
+        recipe(ladder=True)
+    with pytest.raises(ConfigError, match="reference must be one of the methods' names, not 'me'"):
+        recipe(reference="me")
+
+
 def test_a_method_may_be_called_otherwise_later(run: ComparisonRun, tmp_path: Path) -> None:
     """What decides a row is not what it is called."""
     rows = [run.row(branch) for branch in run.branches()]
@@ -416,7 +464,7 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
         ),
         (
             {"task": {"type": "mnist"}},
-            "task.type must be one of cifar10, coco, glue, imagenet, kitti, tusimple, not 'mnist'",
+            "task.type must be one of cifar10, coco, glue, imagenet, kitti, language, tusimple, not 'mnist'",
         ),
         (
             {"task": {"type": "cifar10", "image": 3}},
@@ -523,7 +571,11 @@ def test_methods_are_paired_with_admm_by_seed() -> None:
 
     rows = [row("SLR", 0, 50.0), row("SLR", 1, 52.0), row("ADMM", 1, 49.0), row("ADMM", 0, 48.0)]
     rows += [row("SLR", 2, 99.0), row("magnitude", 0, 40.0)]
-    slr, magnitude = paired(rows, "top1")
-    assert (slr["method"], slr["seeds"], slr["minus_admm"]) == ("SLR", [0, 1], 2.5)
+    slr, magnitude = paired(rows, "top1", "ADMM")
+    assert (slr["method"], slr["seeds"], slr["difference"]) == ("SLR", [0, 1], 2.5)
     assert slr["high"] - slr["low"] == pytest.approx(2 * 12.706 * 0.5, rel=1e-3)
-    assert (magnitude["method"], magnitude["minus_admm"], magnitude["low"]) == ("magnitude", -8.0, None)
+    assert (magnitude["method"], magnitude["difference"], magnitude["low"]) == ("magnitude", -8.0, None)
+    assert {pair["method"]: pair["difference"] for pair in paired(rows, "top1", "magnitude")} == {
+        "SLR": 10.0,
+        "ADMM": 8.0,
+    }

@@ -1,8 +1,8 @@
 """Magnitude pruning: at once, or gradually by a cubic schedule.
 
 The gradual schedule is that of Zhu and Gupta, arXiv 1710.01878, equation 1:
-the sparsity s = 1 - density grows from 0 to its target s_f as
-``s(t) = s_f (1 - (1 - (t - t0) / (t1 - t0))**3)`` and is applied every few steps.
+the sparsity s = 1 - density grows from s_i, 0 by default, to its target s_f as
+``s(t) = s_f + (s_i - s_f) (1 - (t - t0) / (t1 - t0))**3`` and is applied every few steps.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ class CubicSchedule:
         First step of pruning, and the step at which the target is reached.
     every : int, default 10
         Steps between two prunings.
+    initial : float, default 1
+        Density at `begin`, 1 - s_i; targets above it are reached at once.
     """
 
     begin: int
     end: int
     every: int = 10
+    initial: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.begin < self.end:
@@ -38,13 +41,15 @@ class CubicSchedule:
             )
         if self.every < 1:
             raise ConfigError(f"every must be a whole number >= 1, not {self.every}")
+        if not 0 < self.initial <= 1:
+            raise ConfigError(f"initial must be a density, 0 < initial <= 1, not {self.initial}")
 
     def density(self, step: int, target: float) -> float:
         """Density due at `step` on the way to `target`."""
-        if step >= self.end:
+        if step >= self.end or target >= self.initial:
             return target  # to the last bit: rounding to a number of groups may hang on it
         progress = max((step - self.begin) / (self.end - self.begin), 0.0)
-        return 1.0 - (1.0 - target) * (1.0 - (1.0 - progress) ** 3)
+        return self.initial - (self.initial - target) * (1.0 - (1.0 - progress) ** 3)
 
     def due(self, step: int) -> bool:
         """Whether weights are pruned after `step` optimiser steps."""

@@ -26,13 +26,13 @@ class Rule:
         Glob over parameter names (``*`` also matches dots), such as
         ``"blocks.*.ffn.*.weight"``.
     structure : Structure
-    density : float or tuple of float
-        Kept weights over all weights, 0 < density <= 1.
+    density : float or tuple of float, or None
+        Kept weights over all weights, 0 < density <= 1; None for as many as the structure allows.
     """
 
     weights: str
     structure: Structure
-    density: Density
+    density: Density | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,8 @@ class Target:
         As asked for.
     reached : float
         What the structure makes of it.
+    bias : torch.nn.Parameter or None
+        Shape (out,); held to zero where the structure silences outputs (`Structure.silent`).
     """
 
     name: str
@@ -61,6 +63,13 @@ class Target:
     structure: Structure
     density: Density
     reached: float
+    bias: nn.Parameter | None = None
+
+    def silence_(self, tensor: torch.Tensor) -> None:
+        """Zero the entries of silenced outputs in the bias, or in a tensor of its shape."""
+        silent = self.structure.silent(self.structure.view_shape(tuple(self.parameter.shape), self.kind))
+        if silent is not None:
+            tensor[torch.from_numpy(silent).to(tensor.device)] = 0
 
     def matrix(self, tensor: torch.Tensor | None = None) -> torch.Tensor:
         """The weight, or a tensor of its shape, as the structure's matrix (detached)."""
@@ -169,10 +178,20 @@ def _target(model: nn.Module, names: list[str], parameter: nn.Parameter, rule: R
     try:
         shape = rule.structure.view_shape(tuple(parameter.shape), kind)
         rule.structure.check(shape)
-        reached = rule.structure.reached(shape, rule.density)
+        density = rule.structure.densest(shape) if rule.density is None else rule.density
+        reached = rule.structure.reached(shape, density)
     except (ConfigError, ShapeError, DensityError) as error:
         raise type(error)(f"{name}: {error}") from None
-    return Target(name, tuple(names[1:]), parameter, kind, rule.structure, rule.density, reached)
+    silent = rule.structure.silent(shape)
+    bias = None if silent is None else _bias_of(model, names)
+    return Target(name, tuple(names[1:]), parameter, kind, rule.structure, density, reached, bias)
+
+
+def _bias_of(model: nn.Module, names: list[str]) -> nn.Parameter | None:
+    """The bias of a weight's layer, where there is one."""
+    path, _, leaf = names[0].rpartition(".")
+    bias = getattr(model.get_submodule(path), f"{leaf.removesuffix('weight')}bias", None)
+    return bias if isinstance(bias, nn.Parameter) else None
 
 
 def _kind_of(model: nn.Module, names: list[str], parameter: nn.Parameter) -> Kind:

@@ -99,6 +99,8 @@ class Pruner(ABC):
             if target.parameter.grad is not None:
                 held = support.apply(target.matrix(target.parameter.grad))
                 target.parameter.grad.copy_(target.restore(held))
+            if target.bias is not None and target.bias.grad is not None:
+                target.silence_(target.bias.grad)
 
     @torch.no_grad()
     def step(self, probe: Probe | None = None) -> None:
@@ -135,6 +137,8 @@ class Pruner(ABC):
             lost = float(torch.linalg.vector_norm(matrix - projected))
             report.append(Hardened(target.name, support.density, lost / norm if norm else 0.0))
             target.parameter.copy_(target.restore(projected))
+            if target.bias is not None:
+                target.silence_(target.bias)
             self._supports[target.name] = support
         self._hardened = True
         return report
@@ -245,6 +249,8 @@ class Pruner(ABC):
     def _hold(self) -> None:
         for target, support in self._supported():
             target.parameter.copy_(target.restore(support.apply(target.matrix())))
+            if target.bias is not None:
+                target.silence_(target.bias)
 
     def _supported(self) -> list[tuple[Target, Support]]:
         return [(t, self._supports[t.name]) for t in self.targets if t.name in self._supports]

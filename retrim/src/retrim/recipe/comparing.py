@@ -12,7 +12,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ from retrim.files import replacing
 from retrim.prune import Hardened, Pruner
 from retrim.prune.lagrangian import AugmentedLagrangian
 from retrim.recipe.comparison import Comparison, FormsPart, MethodPart
+from retrim.recipe.densities import plan_of
 from retrim.recipe.earlier import Earlier
 from retrim.recipe.tasks import make_task
 from retrim.recipe.watching import watched
 from retrim.zoo.fit import Curve, fit
 from retrim.zoo.task import Task
+from retrim.zoo.training import load_state, save_state
 
 Progress = Callable[[str, int, int, float], None]
 """Called with the branch's name, steps done, steps in all, and the loss."""
@@ -50,6 +52,12 @@ class Branch:
         """In words, for progress bars."""
         rho = "" if self.rho is None else f", rho {self.rho:g}"
         return f"{self.method.name}, {self.forms.name} {self.rate:g}x, seed {self.seed}{rho}"
+
+    @property
+    def before(self) -> Branch | None:
+        """The same at the next smaller rate of its plan; None at the smallest."""
+        smaller = [rate for rate in self.forms.rates if rate < self.rate]
+        return replace(self, rate=max(smaller)) if smaller else None
 
 
 class ComparisonRun:
@@ -147,6 +155,8 @@ class ComparisonRun:
             pruner.harden()
         if retrain:
             self._retrain(branch, key, model, pruner, found)
+            if self.recipe.ladder:
+                save_state(self.folder / f"network-{key}.pt", {"format": 1, "model": model.state_dict()})
         return model, pruner, found
 
     def take(self, path: Path) -> int:
@@ -182,9 +192,12 @@ class ComparisonRun:
 
     def _pruned(self, branch: Branch, key: str) -> tuple[nn.Module, Pruner, Curve]:
         """Train with the pruner; not hardened."""
-        model = copy.deepcopy(self.dense)
-        pruner = branch.method.pruner.pruner(self.task.steps, branch.rho)
-        pruner.prepare(model, branch.forms.plan(branch.rate))
+        model, before = self._start(branch)
+        initial = 1.0 if before is None else 1 / before.rate
+        pruner = branch.method.pruner.pruner(self.task.steps, branch.rho, initial)
+        measuring = self._reporter("sensitivity")
+        plan = plan_of(branch.forms, branch.rate, self.task, self.dense, self.folder, measuring)
+        pruner.prepare(model, plan)
         log = None if self._tensorboard is None else self._tensorboard / branch.name
         with watched(pruner, self.folder / f"updates-{key}.csv", log):
             curve = fit(
@@ -197,6 +210,18 @@ class ComparisonRun:
                 on_step=self._reporter(branch.name),
             )
         return model, pruner, curve
+
+    def _start(self, branch: Branch) -> tuple[nn.Module, Branch | None]:
+        """The network that a branch starts from: the dense one, or in a ladder that of the rate before it."""
+        model = copy.deepcopy(self.dense)
+        before = branch.before if self.recipe.ladder else None
+        if before is None:
+            return model, None
+        path = self.folder / f"network-{self._key(before)}.pt"
+        if not path.exists():
+            self.trained(before)
+        model.load_state_dict(load_state(path)["model"])
+        return model, before
 
     def _described(self, branch: Branch, model: nn.Module, pruner: Pruner, curve: Curve) -> dict[str, Any]:
         """Harden and score; the row so far."""
@@ -293,7 +318,10 @@ def key_of(recipe: Comparison, branch: Branch | None) -> str:
             "pruner": branch.method.pruner.model_dump(),
             "seed": branch.seed,
             "rho": branch.rho,
+            **branch.forms.uneven(),
         }
+        if recipe.ladder:
+            decides["before"] = [rate for rate in branch.forms.rates if rate < branch.rate]
     text = json.dumps(decides, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
+from retrim.recipe.densities import UnevenPart
 from retrim.recipe.part import Part, checked, read_toml
 from retrim.recipe.schema import valued
 from retrim.recipe.tasks import TaskPart
@@ -73,8 +74,8 @@ class FormPart(Part):
         return value.to_dict()
 
 
-class FormsPart(Part):
-    """A plan without its densities, and the rates (1 / density) to compare at."""
+class FormsPart(UnevenPart):
+    """A plan without its densities, and the rates (1 / density) to compare at (`retrim.recipe.densities`)."""
 
     name: str = Field(min_length=1)
     rules: tuple[FormPart, ...] = Field(min_length=1)
@@ -89,7 +90,7 @@ class FormsPart(Part):
         return value
 
     def plan(self, rate: float) -> Plan:
-        """The plan at one rate."""
+        """The plan at one rate, with all heads and one density everywhere."""
         return Plan([Rule(weights=r.weights, structure=r.structure, density=1 / rate) for r in self.rules])
 
 
@@ -98,8 +99,8 @@ class AtOncePart(Part):
 
     type: Literal["magnitude"]
 
-    def pruner(self, steps: int, rho: float | None) -> Pruner:
-        """Not prepared; `steps` are those of an epoch."""
+    def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
+        """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         return Magnitude()
 
 
@@ -110,8 +111,8 @@ class ADMMMethod(Part):
     rho: float = Field(default=1e-2, gt=0, allow_inf_nan=False)
     every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
-    def pruner(self, steps: int, rho: float | None) -> Pruner:
-        """Not prepared; `steps` are those of an epoch."""
+    def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
+        """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         return ADMM(rho=rho or self.rho, every=max(1, round(self.every_epochs * steps)))
 
 
@@ -127,8 +128,8 @@ class SLRMethod(Part):
     rejected: Literal["continue", "restore"] = "continue"
     steps: Literal["contracting", "paper"] = "contracting"
 
-    def pruner(self, steps: int, rho: float | None) -> Pruner:
-        """Not prepared; `steps` are those of an epoch."""
+    def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
+        """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         return SLR(
             rho=rho or self.rho,
             every=max(1, round(self.every_epochs * steps)),
@@ -147,10 +148,10 @@ class GradualMethod(Part):
     over_epochs: float = Field(gt=0, allow_inf_nan=False)
     every: int = Field(default=10, ge=1)
 
-    def pruner(self, steps: int, rho: float | None) -> Pruner:
-        """Not prepared; `steps` are those of an epoch."""
+    def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
+        """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         end = max(1, round(self.over_epochs * steps))
-        return Magnitude(CubicSchedule(begin=0, end=end, every=min(self.every, end)))
+        return Magnitude(CubicSchedule(begin=0, end=end, every=min(self.every, end), initial=initial))
 
 
 class LassoMethod(Part):
@@ -163,8 +164,8 @@ class LassoMethod(Part):
     every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     selective: bool = False
 
-    def pruner(self, steps: int, rho: float | None) -> Pruner:
-        """Not prepared; `steps` are those of an epoch."""
+    def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
+        """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         return ReweightedGroupLasso(
             strength=self.strength,
             fraction=self.fraction,
@@ -214,6 +215,11 @@ class Comparison(Part):
         What is compared.
     tune
         How rho is chosen.
+    reference
+        The method that others are compared with, seed by seed.
+    ladder
+        Every rate starts from the network that the method reached at the rate before it, retrained, and not
+        from the dense one; each plan's rates must grow.
     """
 
     version: Literal[1]
@@ -224,6 +230,21 @@ class Comparison(Part):
     forms: tuple[FormsPart, ...] = Field(min_length=1)
     methods: tuple[MethodPart, ...] = Field(min_length=1)
     tune: TunePart | None = None
+    reference: str = "ADMM"
+    ladder: bool = False
+
+    @model_validator(mode="after")
+    def _grows(self) -> Comparison:
+        for forms in self.forms if self.ladder else ():
+            if list(forms.rates) != sorted(set(forms.rates)):
+                raise ValueError(
+                    f"the rates of a ladder must grow, not {', '.join(f'{r:g}' for r in forms.rates)}"
+                )
+        if self.ladder and self.tune is not None:
+            raise ValueError(
+                "a ladder must give each method its rho: tune chooses it at one rate, from the dense network"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> Comparison:
@@ -234,6 +255,9 @@ class Comparison(Part):
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise ValueError(f"{what} must have names of their own, but {twice!r} stands there twice")
+        known = [m.name for m in self.methods]
+        if "reference" in self.model_fields_set and self.reference not in known:
+            raise ValueError(f"reference must be one of the methods' names, not {self.reference!r}")
         if self.tune is not None and self.tune.forms not in [f.name for f in self.forms]:
             raise ValueError(f"tune.forms must be one of the forms' names, not {self.tune.forms!r}")
         if self.tune is None and any(method.tuned for method in self.methods):

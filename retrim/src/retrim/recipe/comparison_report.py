@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +10,8 @@ from rich import box
 from rich.table import Table
 
 from retrim.recipe.comparing import ComparisonRun
+from retrim.report.intervals import interval
 from retrim.runtime.host import describe
-
-T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-"""Two-sided 95 % points of Student's t, by degrees of freedom."""
 
 
 def report(
@@ -32,22 +29,18 @@ def report(
         "baseline": dict(baseline),
         "tuning": tuned,
         "rows": list(rows),
-        "paired": paired(rows, metric),
+        "paired": paired(rows, metric, run.recipe.reference),
     }
 
 
-REFERENCE = "ADMM"
-"""The method that others are compared with, seed by seed."""
-
-
-def paired(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """Every method minus ADMM, over the seeds that both have, for every plan, rate and score."""
+def paired(rows: Sequence[Mapping[str, Any]], metric: str, reference: str) -> list[dict[str, Any]]:
+    """Every method minus the reference, over the seeds that both have, for every plan, rate and score."""
     found = []
     for forms, rate, method in dict.fromkeys((row["forms"], row["rate"], row["method"]) for row in rows):
         here = [row for row in rows if (row["forms"], row["rate"]) == (forms, rate)]
-        mine, theirs = ({r["seed"]: r for r in here if r["method"] == name} for name in (method, REFERENCE))
+        mine, theirs = ({r["seed"]: r for r in here if r["method"] == name} for name in (method, reference))
         seeds = sorted(mine.keys() & theirs.keys())
-        if method == REFERENCE or not seeds:
+        if method == reference or not seeds:
             continue
         for after in mine[seeds[0]]["score"]:
             gaps = [mine[s]["score"][after][metric] - theirs[s]["score"][after][metric] for s in seeds]
@@ -59,20 +52,13 @@ def paired(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any
                     "method": method,
                     "after": int(after),
                     "seeds": seeds,
-                    "minus_admm": statistics.mean(gaps),
+                    "reference": reference,
+                    "difference": statistics.mean(gaps),
                     "low": low,
                     "high": high,
                 }
             )
     return found
-
-
-def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """95 % interval of the mean by Student's t; none of a single value."""
-    if len(values) < 2:
-        return None, None
-    half = T95.get(len(values) - 1, 1.96) * statistics.stdev(values) / math.sqrt(len(values))
-    return statistics.mean(values) - half, statistics.mean(values) + half
 
 
 def table(result: Mapping[str, Any]) -> Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 from torch import nn
 
 from retrim.errors import ConfigError, MissingExtraError
@@ -21,34 +21,44 @@ from retrim.recipe.comparison import (
     RetrainPart,
     StagePart,
 )
-from retrim.recipe.part import Part, checked, read_toml
+from retrim.recipe.densities import UnevenPart
+from retrim.recipe.part import checked, read_toml
 from retrim.recipe.schema import DistilPart, valued
 from retrim.recipe.tasks import GluePart
 from retrim.runtime.host import describe
 from retrim.structures import Structure, from_dict
 from retrim.torch.latency import measure
 from retrim.zoo.glue.finetuning import FineTuning
+from retrim.zoo.glue.tasks import find_task
 
 Say = Callable[[str], None]
 _TOKENS = 128  # of the timed runs
 
 
-class GlueRecipe(Part):
+class GlueRecipe(UnevenPart):
     """How a checkpoint is fine-tuned and pruned, whatever checkpoint and task.
 
     Parameters
     ----------
     version : 1
-    batch, max_length, examples, bucketed, distil
+    batch, max_length, examples, bucketed, distil, unlabelled, texts
         See `retrim.zoo.glue.finetuning.FineTuning`.
     dense
         Fine-tuning of the dense model; without it, the checkpoint is fine-tuned already.
     prune, retrain
         Training with the pruner up to the hard projection; masked retraining.
-    structure, rate
-        What the linear weights of all blocks are brought into, and weights over kept weights.
+    structure
+        What the linear weights of all blocks are brought into.
+    rate, rates
+        Weights over kept weights: one, or several that are run one after another from one dense network.
+    heads, densities, sensitivity
+        See `retrim.recipe.densities.UnevenPart`.
     pruner
         See `retrim.recipe.comparison`.
+    model : str, optional
+        The checkpoint to take where none is named.
+    tasks : tuple of str
+        Those that the recipe is for; empty: any.
     """
 
     version: Literal[1]
@@ -57,12 +67,40 @@ class GlueRecipe(Part):
     examples: int = Field(default=0, ge=0)
     bucketed: bool = True
     distil: DistilPart | None = None
+    unlabelled: float = Field(default=0.0, ge=0, lt=1)
+    texts: tuple[str, ...] = ()
     dense: StagePart | None = None
     prune: StagePart
     retrain: RetrainPart
     structure: Structure
-    rate: float = Field(ge=1, allow_inf_nan=False)
+    rate: float | None = Field(default=None, ge=1, allow_inf_nan=False)
+    rates: tuple[float, ...] = ()
     pruner: AnyMethod = Field(discriminator="type")
+    model: str | None = Field(default=None, min_length=1)
+    tasks: tuple[str, ...] = ()
+
+    @field_validator("tasks")
+    @classmethod
+    def _check_tasks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for task in value:
+            valued(find_task, task)
+        return value
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> GlueRecipe:
+        if (self.rate is None) == (not self.rates):
+            raise ValueError("a recipe must have either a rate or rates")
+        for rate in self.rates:
+            if not 1 <= rate < float("inf"):
+                raise ValueError(f"a rate must be a number >= 1 (weights over kept weights), not {rate:g}")
+        if len(set(self.rates)) < len(self.rates):
+            raise ValueError(f"rates must hold each rate once, not {list(self.rates)}")
+        return self
+
+    @property
+    def every_rate(self) -> tuple[float, ...]:
+        """The rate, or all of them."""
+        return self.rates if self.rate is None else (self.rate,)
 
     @field_validator("structure", mode="before")
     @classmethod
@@ -73,8 +111,10 @@ class GlueRecipe(Part):
     def _write_structure(self, value: Structure) -> dict[str, Any]:
         return value.to_dict()
 
-    def comparison(self, task: str, model: str, data: str | None, globs: list[str], seed: int) -> Comparison:
-        """As a comparison of one branch."""
+    def comparison(
+        self, task: str, model: str, data: str | None, globs: list[str], seed: int, rate: float | None = None
+    ) -> Comparison:
+        """As a comparison of one branch, or of one for each rate."""
         text = GluePart(
             type="glue",
             task=task,
@@ -85,6 +125,8 @@ class GlueRecipe(Part):
             examples=self.examples,
             bucketed=self.bucketed,
             distil=self.distil,
+            unlabelled=self.unlabelled,
+            texts=self.texts,
         )
         rules = tuple(FormPart(weights=glob, structure=self.structure) for glob in globs)
         return Comparison(
@@ -93,7 +135,16 @@ class GlueRecipe(Part):
             dense=self.dense,
             prune=self.prune,
             retrain=self.retrain,
-            forms=(FormsPart(name=type(self.structure).__name__, rules=rules, rates=(self.rate,)),),
+            forms=(
+                FormsPart(
+                    name=type(self.structure).__name__,
+                    rules=rules,
+                    rates=self.every_rate if rate is None else (rate,),
+                    heads=self.heads,
+                    densities=self.densities,
+                    sensitivity=self.sensitivity,
+                ),
+            ),
             methods=(MethodPart(name=self.pruner.type, pruner=self.pruner, seeds=(seed,)),),
         )
 
@@ -111,20 +162,29 @@ def read_glue_recipe(path: Path) -> GlueRecipe:
 def run_glue(
     recipe: GlueRecipe,
     task: str,
-    model: str,
+    model: str | None,
     data: Path | None,
     out: Path,
     *,
+    rate: float | None = None,
     seed: int = 0,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Prune `model` on `task`; checkpoints, `pruned/` and `packed/` lie in `out`, and a second call goes on there.
 
+    Parameters
+    ----------
+    model : str, optional
+        Default: the recipe's.
+    rate : float, optional
+        In place of the recipe's; `pruned/` and `packed/` then lie in `out/RATEx`.
+
     Raises
     ------
     ConfigError
-        If model, task or data are not there, or the model's type has no known plan.
+        If model, task or data are not there, or are not the recipe's, the model's type has no known plan,
+        or the recipe has several rates and none is chosen.
     MissingExtraError
         Without transformers.
     """
@@ -132,23 +192,26 @@ def run_glue(
         from retrim.torch.huggingface import plan_for
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"retrim glue needs {error.name}: pip install 'retrim[hf]'") from None
-    if data is not None and not data.is_dir():
-        raise ConfigError(f"data must be GLUE's folder, but {str(data)!r} is none: name it by --data")
+    model = _checked(recipe, task, model, data)
+    where, rate = _place(recipe, out, rate)
     named = FineTuning(task=task, model=model, data=data).build(0)
-    globs = [rule.weights for rule in plan_for(named, recipe.structure, 1 / recipe.rate).rules]
+    globs = [rule.weights for rule in plan_for(named, recipe.structure, 1 / rate).rules]
     folder, name = (Path(), None) if data is None else (data.parent, data.name)
-    comparison = recipe.comparison(task, model, name, globs, seed)
+    comparison = recipe.comparison(task, model, name, globs, seed, rate)
     run = ComparisonRun(comparison, folder, out, progress)
     baseline = run.baseline()
-    branch = Branch(comparison.forms[0], recipe.rate, comparison.methods[0], seed)
+    branch = Branch(comparison.forms[0], rate, comparison.methods[0], seed)
     pruned, pruner, row = run.trained(branch)
-    sizes, packed = _saved(run, pruned, pruner, out)
-    words = torch.randint(5, int(pruned.config.vocab_size), (1, _length(pruned)))  # type: ignore[union-attr,arg-type]
+    sizes, packed = _saved(run, pruned, pruner, where)
+    assert isinstance(run.task, FineTuning)  # noqa: S101 - the recipe made it
+    tokens = min(_TOKENS, int(run.task.tokenizer.model_max_length))
+    words = torch.randint(5, int(pruned.config.vocab_size), (1, tokens))  # type: ignore[union-attr,arg-type]
     return {
         "kind": "glue",
         "host": describe(),
         "task": task,
         "model": model,
+        "rate": rate,
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
         "metric": run.task.metric,
@@ -159,6 +222,30 @@ def run_glue(
         "bytes": sizes,
         "latency": {"threads": threads, **measure(pruned, packed, words, threads=threads).row()},
     }
+
+
+def _checked(recipe: GlueRecipe, task: str, model: str | None, data: Path | None) -> str:
+    """The model's name, once all that is named is seen to be there and the recipe's."""
+    if data is not None and not data.is_dir():
+        raise ConfigError(f"data must be GLUE's folder, but {str(data)!r} is none: name it by --data")
+    if recipe.tasks and find_task(task).key not in recipe.tasks:
+        raise ConfigError(f"task must be one of the recipe's, {', '.join(recipe.tasks)}, not {task!r}")
+    named = recipe.model if model is None else model
+    if named is None:
+        raise ConfigError("a model must be named by --model, since the recipe names none")
+    return named
+
+
+def _place(recipe: GlueRecipe, out: Path, rate: float | None) -> tuple[Path, float]:
+    """Folder of the checkpoints at a rate, and the rate: the recipe's only one where none is chosen."""
+    if rate is None:
+        if recipe.rate is None and len(recipe.rates) > 1:
+            said = ", ".join(f"{one:g}" for one in recipe.rates)
+            raise ConfigError(f"one of the recipe's rates must be chosen, {said}")
+        return out, recipe.every_rate[0]
+    if not 1 <= rate < float("inf"):
+        raise ConfigError(f"rate must be a number >= 1 (weights over kept weights), not {rate:g}")
+    return out / f"{rate:g}x", rate
 
 
 def _saved(run: ComparisonRun, model: nn.Module, pruner: Any, out: Path) -> tuple[dict[str, int], nn.Module]:
@@ -174,9 +261,3 @@ def _saved(run: ComparisonRun, model: nn.Module, pruner: Any, out: Path) -> tupl
     packed: nn.Module = AutoModelForSequenceClassification.from_pretrained(out / "packed")
     files = {name: out / name / "model.safetensors" for name in ("pruned", "packed")}
     return {name: path.stat().st_size for name, path in files.items()}, packed
-
-
-def _length(model: nn.Module) -> int:
-    """Tokens of the timed runs: 128, or as many as the model takes."""
-    most = getattr(model.config, "max_position_embeddings", _TOKENS)
-    return min(_TOKENS, int(most))

@@ -62,6 +62,10 @@ class LevelsRun:
         Checkpoints and trials.
     seed : int
     progress : callable, optional
+    task : Task, optional
+        In place of the recipe's.
+    identity : str
+        What else decides networks.
     """
 
     def __init__(
@@ -72,9 +76,12 @@ class LevelsRun:
         *,
         seed: int = 0,
         progress: Progress | None = None,
+        task: Task | None = None,
+        identity: str = "",
     ) -> None:
         self.recipe, self.data, self.folder, self.seed = recipe, data, folder, seed
-        self.task: Task = make_task(recipe.task, data)
+        self.task: Task = make_task(recipe.task, data) if task is None else task
+        self._identity = identity
         self._progress = progress
 
     # --- networks ---------------------------------------------------------------
@@ -367,6 +374,8 @@ class LevelsRun:
         if name.startswith(("trial", "levels")):
             parts += ["patterns", "device", "final" if name == "levels" else "search"]
         decides: dict[str, Any] = {part: recipe[part] for part in parts} | {"seed": self.seed}
+        if self._identity:
+            decides["identity"] = self._identity
         if name == "trials":
             decides["search"] = {name: recipe["search"][name] for name in ("stage", "steps")}
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]

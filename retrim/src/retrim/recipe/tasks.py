@@ -95,7 +95,10 @@ class ImagesPart(Part):
 
 
 class GluePart(Part):
-    """`retrim.zoo.glue.FineTuning`: a checkpoint of Hugging Face on one of GLUE's tasks."""
+    """`retrim.zoo.glue.FineTuning`: a checkpoint of Hugging Face on one of GLUE's tasks.
+
+    `model` is looked for in the folder of data first, then as a folder or a name on the Hub.
+    """
 
     type: Literal["glue"]
     task: str
@@ -106,12 +109,33 @@ class GluePart(Part):
     examples: int = Field(default=0, ge=0)
     bucketed: bool = True
     distil: DistilPart | None = None
+    unlabelled: float = Field(default=0.0, ge=0, lt=1)
+    texts: tuple[str, ...] = ()
 
 
-AnyTask = CifarPart | FolderPart | GluePart | LanesPart | ScansPart | ImagesPart
+class LanguagePart(Part):
+    """`retrim.zoo.language.LanguageTask`: a causal Transformer on text."""
+
+    type: Literal["language"]
+    text: str | None = None
+    held_out: str | None = None
+    library: bool = False
+    vocabulary: int = Field(default=2048, ge=300, le=65536)
+    width: int = Field(default=256, ge=1)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    context: int = Field(default=128, ge=1)
+    expansion: int = Field(default=4, ge=1)
+    batch: int = Field(default=8, ge=1)
+    windows: int = Field(default=0, ge=0)
+    scored: int = Field(default=0, ge=0)
+    distil: DistilPart | None = None
+
+
+AnyTask = CifarPart | FolderPart | GluePart | LanesPart | LanguagePart | ScansPart | ImagesPart
 TaskPart = Annotated[AnyTask, Field(discriminator="type")]
 
-PATHS = ("data", "weights", "trunk", "cfg")
+PATHS = ("data", "weights", "trunk", "cfg", "text", "held_out")
 """Fields that name files in the folder of data."""
 
 
@@ -141,6 +165,8 @@ def make_task(part: AnyTask, folder: Path) -> Task:
                 "folder of your data by --data, or its name in the recipe"
             )
         options[name] = path
+    if isinstance(part, GluePart) and (folder / part.model).is_dir():
+        options["model"] = str(folder / part.model)
     return make(options)
 
 
@@ -151,6 +177,7 @@ def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
     from retrim.zoo.classification import CifarTask, FolderTask
     from retrim.zoo.darknet.task import DarknetTask
     from retrim.zoo.glue.finetuning import FineTuning
+    from retrim.zoo.language import LanguageTask
     from retrim.zoo.pointpillars.task import PointPillarsTask
     from retrim.zoo.ultrafast.augmentation import Augmentation
 
@@ -180,11 +207,16 @@ def _makers() -> dict[str, Callable[[dict[str, Any]], Task]]:
         distil = options.pop("distil")
         return FineTuning(distillation=None if distil is None else Distillation(**distil), **options)
 
+    def language(options: dict[str, Any]) -> Task:
+        distil = options.pop("distil")
+        return LanguageTask(distillation=None if distil is None else Distillation(**distil), **options)
+
     return {
         "cifar10": lambda options: CifarTask(**options),
         "imagenet": lambda options: FolderTask(**options),
         "coco": images,
         "glue": texts,
         "kitti": scans,
+        "language": language,
         "tusimple": lanes,
     }

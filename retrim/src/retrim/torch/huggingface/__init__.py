@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from retrim.torch.huggingface.callback import PruneCallback as PruneCallback
     from retrim.torch.huggingface.distil import DistillationMixin as DistillationMixin
     from retrim.torch.huggingface.distil import DistillationTrainer as DistillationTrainer
+    from retrim.torch.huggingface.plans import attention_of as attention_of
     from retrim.torch.huggingface.plans import plan_for as plan_for
     from retrim.torch.huggingface.probe import loss_probe as loss_probe
     from retrim.torch.huggingface.quantizer import RetrimConfig as RetrimConfig
@@ -25,6 +26,7 @@ _HOME = {
     "PruneCallback": "callback",
     "RetrimConfig": "quantizer",
     "RetrimQuantizer": "quantizer",
+    "attention_of": "plans",
     "loss_probe": "probe",
     "pack_pretrained": "saving",
     "plan_for": "plans",
@@ -37,6 +39,7 @@ __all__ = [
     "PruneCallback",
     "RetrimConfig",
     "RetrimQuantizer",
+    "attention_of",
     "loss_probe",
     "pack_pretrained",
     "plan_for",
