@@ -17,8 +17,12 @@ import typer
 from retrim import __version__
 from retrim.cli_console import bars, console, counting, make_folder, needs_torch, resumable, say, write_json
 from retrim.cli_data import data
+from retrim.cli_device import devices
 from retrim.cli_experiment import experiments
 from retrim.cli_glue import glue
+from retrim.cli_levels import levels
+from retrim.cli_report import report
+from retrim.cli_simulate import govern, simulate
 from retrim.cli_tables import expectations, layers, results, weights
 from retrim.errors import Interrupted, MissingExtraError, RetrimError
 
@@ -54,6 +58,11 @@ def _root(
 app.add_typer(experiments, name="experiment")
 app.add_typer(data, name="data")
 app.command()(glue)
+app.add_typer(devices, name="device")
+app.command()(simulate)
+app.command()(govern)
+app.command()(report)
+app.command()(levels)
 
 
 @app.command()
@@ -78,6 +87,7 @@ def demo(
     write_json(json_path, result)
     write(out / "report.html", result)
     _show_results(result, threads)
+    _show_levels(result["levels"], out / "battery.png")
     say(f"Report: {out / 'report.html'}.  Numbers: {json_path}.")
 
 
@@ -315,6 +325,21 @@ def _show_results(result: Mapping[str, Any], threads: int) -> None:
     console.print()
     say(f"{host['cpu']}, {host['isa_selected']} kernels, {result['seconds']:.0f} s in all.")
     say(_speed_words(result["rows"], threads))
+
+
+def _show_levels(result: Mapping[str, Any], picture: Path) -> None:
+    """The table of levels, what they are worth on a battery, and the picture where matplotlib is there."""
+    from retrim.demo_levels import tell
+    from retrim.recipe.level_results import shown
+    from retrim.report.discharge import draw
+
+    console.print(shown(result))
+    tell(result, say)
+    try:
+        draw(result["battery"], picture)
+    except MissingExtraError:
+        return
+    say(f"Battery and level against time: {picture}")
 
 
 def _show_expectations(

@@ -4,7 +4,8 @@ One dense model is trained; branches of equal extra steps then go on dense, with
 reweighted group lasso, and with one-shot magnitude pruning.  Accuracy and speed
 of a row are those of one and the same artifact.  The sparsest branch of group lasso
 is packed in bf16 and in int8 as well.  Kernels are chosen by the machine's profile,
-which learns of the layers where it does not know them.
+which learns of the layers where it does not know them.  Levels of the model for the clocks of a
+device are `retrim.demo_levels`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 
 from retrim.artifact import Artifact, load, save
+from retrim.demo_levels import levels
 from retrim.recipe.expectation import expect, together
 from retrim.recipe.run import Progress, Run, Trained, use_all_cores
 from retrim.recipe.schema import (
@@ -42,6 +44,7 @@ from retrim.zoo.models import load_dense, load_packed
 TOKENS = 128
 ROWS = 32
 SCORED_TOKENS = 40_000
+LEVEL_TOKENS = 12_000  # of each score of a level
 FRACTION = 0.5  # of the loss gradient: the run is short
 TIMED_SECONDS = 4.0
 MEASURED_SECONDS = 4.0  # for the profile, an artifact
@@ -65,11 +68,18 @@ class Budget:
         Steps of every branch after it.
     harden_at : int
         Steps of group lasso before the hard projection.
+    trials, trial : int
+        Trials of the search for levels, and steps of joint training of each.
+    levels : int
+        Steps of joint training of the levels that are chosen.
     """
 
     dense: int = 550
     branch: int = 160
     harden_at: int = 40
+    trials: int = 12
+    trial: int = 8
+    levels: int = 32
 
 
 Say = Callable[[str], None]
@@ -102,7 +112,7 @@ def run(
     -------
     dict
         Ready for JSON: ``kind``, ``host``, ``seconds``, ``settings``, ``corpus``,
-        ``rows``, ``layers``, ``kernels``, ``curves``.
+        ``rows``, ``layers``, ``kernels``, ``curves``, ``levels``.
     """
     began = time.monotonic()
     use_all_cores()
@@ -142,6 +152,21 @@ def run(
             _record(result, work, branch_, Row(method, label, precision), threads, say)
         result["curves"][label] = _curve(branch_, after=budget.dense)
     result["curves"]["dense, before branching"] = _curve(work.dense)
+    say("searching levels for a device whose clock falls with its battery")
+    half = next(b for method, density, b in trained if (method, density) == (GROUP_LASSO, max(DENSITIES)))
+    result["levels"] = levels(
+        work,
+        trained[0][2],
+        half,
+        weights=WEIGHTS,
+        rows=ROWS,
+        density=max(DENSITIES),
+        scored=LEVEL_TOKENS,
+        trials=budget.trials,
+        steps=budget.trial,
+        final=budget.levels,
+        progress=progress,
+    )
     result["seconds"] = time.monotonic() - began
     return result
 

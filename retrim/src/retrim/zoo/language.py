@@ -44,6 +44,8 @@ class LanguageTask(Task):
         Windows of `context` tokens.
     windows : int
         Windows of an epoch, drawn anew for each; 0: as many as fill the text.
+    scored : int
+        Held-out tokens of a score, spread evenly; 0: all.
     distillation : Distillation, optional
         What the teacher adds to the loss, once there is one (`taught`); logits alone.
     """
@@ -59,6 +61,7 @@ class LanguageTask(Task):
     expansion: int = 4
     batch: int = 8
     windows: int = 0
+    scored: int = 0
     distillation: Distillation | None = None
     teacher: nn.Module | None = field(default=None, repr=False)
 
@@ -66,7 +69,7 @@ class LanguageTask(Task):
 
     def __post_init__(self) -> None:
         LMConfig(vocabulary=self.vocabulary, **self._sizes)
-        for name, least in (("batch", 1), ("windows", 0)):
+        for name, least in (("batch", 1), ("windows", 0), ("scored", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be a whole number >= {least}, not {getattr(self, name)}")
 
@@ -113,7 +116,7 @@ class LanguageTask(Task):
 
     def score(self, model: nn.Module) -> dict[str, float]:
         """Next-token accuracy in percent, and perplexity."""
-        found = evaluate(model, self._ids.held_out, self.context, batch=self.batch)
+        found = evaluate(model, self._ids.held_out, self.context, batch=self.batch, most=self.scored or None)
         return {"accuracy": 100 * found.accuracy, "perplexity": found.perplexity}
 
     @property
