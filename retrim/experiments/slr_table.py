@@ -56,7 +56,7 @@ def gap(result: Mapping[str, Any], forms: str, rate: float, method: str) -> str:
     for pair in result["paired"]:
         if (pair["forms"], pair["rate"], pair["method"], pair["after"]) == wanted:
             within = "" if pair["low"] is None else f" ({pair['low']:+.2f} … {pair['high']:+.2f})"
-            return f"{pair['minus_admm']:+.2f}{within}"
+            return f"{pair['difference']:+.2f}{within}"
     return ""
 
 
