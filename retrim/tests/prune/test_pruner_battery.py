@@ -387,6 +387,8 @@ def test_a_state_of_another_plan_is_refused(
     shape = "(8, 4, 2, 2)"
     ours = f"{structure} of shape {shape} at density {density}"
     refused(Rule(weights="linear.weight", structure=structure, density=density), "nothing")
+    if structure.densest((8, 16)) < 1:  # it has one density, and no other plan of it is there to be refused
+        return
     refused(
         Rule(weights="*weight", structure=structure, density=1.0),
         f"{structure} of shape {shape} at density 1.0",

@@ -128,7 +128,7 @@ WRONG = [
         {"prune__plan__0__structure": {"type": "Blocks"}},
         (
             "prune.plan.0.structure: structure type must be one of Elements, Filters, Channels, BlockColumns, "
-            "BlockRows, Within, not 'Blocks'"
+            "BlockRows, PatternSet, Within, Segments, not 'Blocks'"
         ),
     ),
     (
