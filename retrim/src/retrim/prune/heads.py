@@ -114,7 +114,7 @@ def head_taylor(
     loss: Callable[[nn.Module, Any], torch.Tensor],
     batches: Iterable[Any],
 ) -> list[torch.Tensor]:
-    """First-order loss change of dropping each head: mean over batches of |sum of W dL/dW| over its four slices.
+    """First-order loss change of dropping each head: mean over batches of ``|sum of W dL/dW|`` over its four slices.
 
     Parameters
     ----------
