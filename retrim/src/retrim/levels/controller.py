@@ -1,4 +1,4 @@
-"""The controller: a recurrent policy over choices, trained by REINFORCE (arXiv 2102.06336, section III-D)."""
+"""The controller: a recurrent policy over choices, trained by REINFORCE (docs/retrim/levels.md)."""
 
 from __future__ import annotations
 

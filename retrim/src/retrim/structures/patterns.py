@@ -1,6 +1,6 @@
 """Pattern sets: every tile of the matrix keeps one of a few patterns.
 
-The second level of RT3 (arXiv 2102.06336, section III): a small set of masks of
+The second level of RT3 (arXiv 2102.06336): a small set of masks of
 one size, and for each tile of the weight the mask that keeps most of it.  Rows
 of a pattern come in groups of neighbours that share one row of the mask, since
 kernels then read each activation once for the whole group.
@@ -52,7 +52,7 @@ class PatternSet(Structure):
 
     References
     ----------
-    arXiv 2102.06336, section III-C.
+    arXiv 2102.06336.
     """
 
     patterns: tuple[str, ...]
