@@ -62,6 +62,8 @@ bench: setup
 	  $(RESULTS)/linear-int8*.json
 	$(BIN)/python retrim/benchmarks/model.py --json $(RESULTS)/model.json
 	$(BIN)/python retrim/benchmarks/pruners.py --json $(RESULTS)/pruners.json
+	$(BIN)/python retrim/benchmarks/switch.py --json $(RESULTS)/switch-fp32.json
+	$(BIN)/python retrim/benchmarks/switch.py --precision bf16 --json $(RESULTS)/switch-bf16.json
 	$(BIN)/python conebeam/benchmarks/water.py --json conebeam/benchmarks/results/water.json
 
 experiments: setup

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "linear.hpp"
+#include "repack.hpp"
 
 namespace nb = nanobind;
 
@@ -173,6 +174,49 @@ class Matrix {
   std::optional<retrim::Prepared> prepared_;
 };
 
+template <typename T>
+using Room = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <typename T>
+bool rises(const Column<T>& ends) {
+  T before = 0;
+  for (size_t i = 0; i < ends.shape(0); before = ends.data()[i++])
+    if (ends.data()[i] < before) return false;
+  return true;
+}
+
+// A level's sections out of all that any level keeps.
+void repack(int64_t rows, bool halves, Column<int64_t> starts, std::optional<Column<uint16_t>> short_columns,
+            std::optional<Column<int32_t>> columns, Column<uint8_t> values, Column<uint64_t> bits,
+            Column<int32_t> ends, Room<uint8_t> to_columns, Room<uint8_t> to_values, int threads) {
+  bool fits = (rows == 1 || rows == 2 || rows == 4 || rows == 8) && starts.shape(0) > 1 &&
+              ends.shape(0) + 1 == starts.shape(0) && short_columns.has_value() != columns.has_value() &&
+              starts.data()[0] == 0 && rises(starts) && rises(ends) && threads > 0;
+  if (fits) {
+    const size_t entries = size_t(starts.data()[starts.shape(0) - 1]);
+    const size_t lanes = size_t(ends.data()[ends.shape(0) - 1]), place = short_columns ? 2 : 4;
+    size_t words = 0;
+    for (size_t i = 0; i + 1 < starts.shape(0); i++)
+      words += size_t(starts.data()[i + 1] - starts.data()[i] + 63) / 64;
+    fits = entries == (short_columns ? short_columns->shape(0) : columns->shape(0)) &&
+           values.shape(0) == entries * size_t(rows) * (halves ? 2 : 4) && bits.shape(0) == words &&
+           to_columns.shape(0) == lanes * (halves ? 2 : 1) * place &&
+           to_values.shape(0) == lanes * size_t(rows) * 4 &&
+           reinterpret_cast<uintptr_t>(to_columns.data()) % place == 0;
+  }
+  if (!fits) throw std::invalid_argument("the sections of a pack must fit together");
+  const retrim::Stock stock{int64_t(ends.shape(0)), rows, halves, starts.data(),
+                            short_columns ? short_columns->data() : nullptr, columns ? columns->data() : nullptr,
+                            values.data()};
+  const retrim::Share share{bits.data(), ends.data()};
+  bool done = false;
+  {
+    nb::gil_scoped_release release;
+    done = retrim::repack(stock, share, to_columns.data(), to_values.data(), threads);
+  }
+  if (!done) throw std::invalid_argument("a level's bits must make the lanes that its ends count");
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -193,6 +237,9 @@ NB_MODULE(_core, m) {
       .def("apply", &Matrix::apply, nb::arg("x").noconvert(), nb::arg("y").noconvert(),
            nb::arg("residual").noconvert().none(), nb::arg("isa"), nb::arg("threads"),
            nb::arg("variant") = 0, nb::arg("level") = 0);
+  m.def("repack", &repack, nb::arg("rows"), nb::arg("halves"), nb::arg("starts"), nb::arg("short_columns").none(),
+        nb::arg("columns").none(), nb::arg("values"), nb::arg("bits"), nb::arg("ends"),
+        nb::arg("to_columns").noconvert(), nb::arg("to_values").noconvert(), nb::arg("threads"));
   m.def("isas", [] {
     int count = 0;
     const retrim::Isa* all = retrim::isas(&count);

@@ -335,3 +335,32 @@ def test_what_pruners_cost_is_written(tmp_path: Path) -> None:
     copies = {row["pruner"]: row["copies"] for row in report["rows"]}
     assert copies == {"none": 0, "none, again": 0, "ADMM": 2, "SLR": 2, "SLR, restoring": 3}
     assert all(row["ms_per_step"] > 0 for row in report["rows"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_switches_take_is_written(tmp_path: Path, precision: str) -> None:
+    out = tmp_path / "switch.json"
+    small = ["--precision", precision, "--blocks", 1, "--rounds", 1, "--idle", "--densities", "1/4,1/2"]
+    command = [sys.executable, BENCHMARKS / "switch.py", *small, "--json", out]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(out.read_text())
+    assert report["weights"] == 4 * 768**2 + 2 * 768 * 3072
+    modes = {"resident", "nested", "repack", "repack_lean", "repack_dense"}
+    assert set(report["mode_ms"]) == set(report["bytes"]) == modes
+    assert all(time > 0 for time in report["mode_ms"].values())
+    value = 4 if precision == "fp32" else 2
+    # nested: one pack of the densest level, the columns of four rows in 2 bytes
+    least = report["weights"] * 0.5 * (value + 2 / 4)
+    assert least < report["bytes"]["nested"] < 1.05 * least
+    assert report["bytes"]["nested"] < report["bytes"]["repack_lean"] < report["bytes"]["repack"]
+
+
+def test_a_level_that_computes_something_else_is_refused(module: Callable[[str], ModuleType]) -> None:
+    switch = module("switch")
+    weights = {"only": np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)}
+    families = switch.draw_families(list(weights.values()), switch.TILING, 2, density=0.5, seed=0, sample=1.0)
+    subject = switch.Subject("repack", weights, families, [0.25, 0.5], "fp32")
+    subject.check("0.25")  # the level that is on
+    with pytest.raises(SystemExit, match="only at 0.5 is off by"):
+        subject.check("0.5")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from retrim.errors import ConfigError
+from retrim.errors import ConfigError, RetrimError, ShapeError
 from retrim.prune import Magnitude, Plan, Rule
-from retrim.runtime.level_set import LevelSet, Resident
+from retrim.runtime import LevelSet, Resident, Stock, Stocked
 from retrim.structures import BlockColumns
 from retrim.torch import PackedLinear, pack
 from retrim.torch.levels import LevelLinear, put_levels_
@@ -130,6 +131,42 @@ def test_threads_call_while_levels_change(models: dict[str, tuple[Net, dict[str,
         for name in DENSITIES:
             levels.switch(name)
     assert wrong == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_levels_that_are_packed_when_switched_to(precision: str) -> None:
+    plain = net()
+    draw = np.random.default_rng(0)
+    masks = {
+        name: {
+            level: np.repeat(draw.random((layer.out_features // 4, layer.in_features)) < density, 4, axis=0)
+            for level, density in DENSITIES.items()
+        }
+        for name, layer in (("first", plain.first), ("second", plain.second))
+    }
+    stocks = {
+        name: Stock(
+            plain.get_submodule(name).weight.detach().numpy(),
+            found,
+            4,
+            precision,
+            plain.get_submodule(name).bias.detach().numpy(),
+        )
+        for name, found in masks.items()
+    }
+    levels = LevelSet(Stocked(stocks))
+    running = put_levels_(net(), levels)
+    with torch.inference_mode():
+        for level in (*DENSITIES, "l3"):
+            levels.switch(level)
+            alone = net()
+            for name in masks:
+                alone.get_submodule(name).weight *= torch.from_numpy(masks[name][level])
+            assert torch.allclose(running(X), alone(X), atol=1e-5 if precision == "fp32" else 0.05)
+        with pytest.raises(ShapeError, match="the input of a packed layer must be a float32"):
+            running(X.double())
+    with pytest.raises(RetrimError, match="must not be trained"):
+        running(X.clone().requires_grad_()).sum().backward()
 
 
 def test_layers_that_do_not_fit(models: dict[str, tuple[Net, dict[str, PackedLinear]]]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrim.artifact.int8 import LARGEST
-from retrim.artifact.sections import PANEL, PRECISIONS, VALUES, Sections, lane_width
+from retrim.artifact.sections import ALIGNMENT, PANEL, PRECISIONS, VALUES, Sections, lane_width
 from retrim.errors import ArtifactError
 
 MAGIC = b"RTRIMRG1"
@@ -79,6 +79,71 @@ class ListView:
     def stored_density(self) -> float:
         """Stored values, padding among them, over the size of the weight."""
         return self.values.size / (self.outputs * self.inputs)
+
+
+@dataclass(frozen=True)
+class ListPlan:
+    """Sizes of a pack of row groups that is to be written.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Of the weight.
+    height : {1, 2, 4, 8}
+    lists : (int, int)
+        Lists, and segments of each.
+    lanes : int
+        Of all lists.
+    precision : {"fp32", "bf16", "int8"}
+    """
+
+    shape: tuple[int, int]
+    height: int
+    lists: tuple[int, int]
+    lanes: int
+    precision: str
+
+    @property
+    def nbytes(self) -> int:
+        """Of the pack."""
+        sizes = [count * np.dtype(dtype).itemsize for dtype, count in self._sections]
+        return HEADER.itemsize + sum(size + -size % ALIGNMENT for size in sizes)
+
+    @property
+    def _sections(self) -> list[tuple[str, int]]:
+        width = lane_width(self.precision)
+        return [
+            ("<i4", self.lists[0] * self.lists[1]),
+            ("<i4" if self.shape[1] > NARROW_INPUTS else "<u2", self.lanes * width),
+            ("<f4", self.lists[0] * self.height if self.precision == "int8" else 0),
+            (VALUES[self.precision].str, self.lanes * self.height * width),
+        ]
+
+    def begin(self, pack: np.ndarray) -> ListView:
+        """Write all but the sections, of which what is returned has views to be filled.
+
+        Parameters
+        ----------
+        pack : ndarray of uint8, shape (nbytes,)
+        """
+        header = np.zeros((), HEADER)
+        header["magic"] = MAGIC
+        header["precision"] = PRECISIONS.index(self.precision)
+        header["height"], header["packed_rows"] = self.height, self.lists[0] * self.height
+        header["outputs"], header["inputs"] = self.shape
+        header["lists"], header["segments"] = self.lists
+        header["flags"] = WIDE if self.shape[1] > NARROW_INPUTS else 0
+        pack[: HEADER.itemsize] = np.frombuffer(header.tobytes(), np.uint8)
+        take, found = Sections(pack), []
+        for dtype, count in self._sections:
+            first = take.end
+            found.append(take(dtype, count, "values"))
+            pack[first + found[-1].nbytes : take.end] = 0
+        ends, columns, scales, values = found
+        return ListView(
+            self.precision, *self.shape, self.height, ends.reshape(self.lists), columns,
+            scales if self.precision == "int8" else None, values, self.lists[0] * self.height, pack.nbytes,
+        )  # fmt: skip
 
 
 def parse(pack: np.ndarray) -> ListView:

@@ -29,7 +29,6 @@ A lane is as in the other layout: 1, 2 or 4 kept columns (the width) of one row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -37,17 +36,14 @@ import numpy as np
 from retrim.artifact.bfloat16 import from_bits, to_bits
 from retrim.artifact.int8 import quantize_rows
 from retrim.artifact.list_sections import (
-    HEADER,
     HEIGHTS,
-    MAGIC,
     MOST_SEGMENTS,
-    NARROW_INPUTS,
-    WIDE,
+    ListPlan,
     ListView,
     cell_of_lanes,
     real_places,
 )
-from retrim.artifact.sections import ALIGNMENT, PANEL, PRECISIONS, VALUES, Sections, aligned, lane_width
+from retrim.artifact.sections import PANEL, PRECISIONS, aligned, lane_width
 from retrim.errors import ConfigError, ShapeError
 
 _MOST_LANES = 2**31 - 1
@@ -94,21 +90,46 @@ def pack_lists(
     ends = np.cumsum(lanes).reshape(lanes.shape)
     if ends.size and int(ends[-1, -1]) > _MOST_LANES:
         raise ConfigError("a pack of row groups must have fewer than 2^31 lanes: split the weight")
-    plan = _Plan(weight.shape, height, packed, lanes, precision)
-    pack, sections = plan.begin()
-    sections[0][:] = ends
-    scales = None
+    plan = ListPlan(
+        (weight.shape[0], weight.shape[1]), height, (len(lanes), len(levels)), int(lanes.sum()), precision
+    )
+    pack = aligned(plan.nbytes)
+    view = plan.begin(pack)
+    view.ends[:] = ends
     if precision == "int8":
         stored, scales = quantize_rows(stored)
-        sections[2][:] = scales
+        view.scales[:] = scales  # type: ignore[index]
     elif precision == "bf16":
         stored = to_bits(stored)
     places = _places(lists, segments, counts, lanes, width)
-    _fill_columns(sections[1], places, columns, counts, lanes * width)
+    _fill_columns(view.columns, places, columns, counts, lanes * width)
     by_group = stored.reshape(-1, height, weight.shape[1])
-    values = sections[3].reshape(-1, height, width)
+    values = view.values.reshape(-1, height, width)
     values[places // width, :, places % width] = by_group[lists, :, columns]
     return pack
+
+
+def groups(weight: np.ndarray, mask: np.ndarray, height: int) -> np.ndarray:
+    """A mask whose rows agree in each group, by group.
+
+    Returns
+    -------
+    ndarray of bool, shape (packed rows / height, in)
+
+    Raises
+    ------
+    ConfigError
+        If rows of a group differ, or a group cannot be so high.
+    ShapeError
+    """
+    _check_request(weight, [mask], height, "fp32")
+    outputs, inputs = mask.shape
+    rows = np.zeros((-(-outputs // PANEL) * PANEL, inputs), bool)
+    rows[:outputs] = mask
+    found: np.ndarray = np.maximum.reduce(rows.reshape(-1, height, inputs), axis=1)
+    if np.any(np.repeat(found, height, axis=0)[:outputs] != mask):
+        raise ConfigError(f"a mask must be alike in each {height} neighbouring rows to share lists")
+    return found
 
 
 def _check_request(weight: np.ndarray, levels: list[np.ndarray], height: int, precision: str) -> None:
@@ -169,41 +190,6 @@ def _fill_columns(
     used = counts.reshape(-1) > 0
     to[:] = np.repeat(columns[last[used]], room.reshape(-1)[used])
     to[places] = columns
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """Sizes of a pack."""
-
-    shape: tuple[int, ...]
-    height: int
-    packed_rows: int
-    lanes: np.ndarray
-    precision: str
-
-    def begin(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """A pack with its header, and its empty sections: ends, columns, scales, values."""
-        wide = self.shape[1] > NARROW_INPUTS
-        total, width = int(self.lanes.sum()), lane_width(self.precision)
-        wanted = [
-            ("<i4", self.lanes.size),
-            ("<i4" if wide else "<u2", total * width),
-            ("<f4", self.packed_rows if self.precision == "int8" else 0),
-            (VALUES[self.precision].str, total * self.height * width),
-        ]
-        sizes = [count * np.dtype(dtype).itemsize for dtype, count in wanted]
-        pack = aligned(HEADER.itemsize + sum(size + -size % ALIGNMENT for size in sizes))
-        header = np.zeros((), HEADER)
-        header["magic"] = MAGIC
-        header["precision"] = PRECISIONS.index(self.precision)
-        header["height"], header["packed_rows"] = self.height, self.packed_rows
-        header["outputs"], header["inputs"] = self.shape
-        header["lists"], header["segments"] = self.lanes.shape
-        header["flags"] = WIDE if wide else 0
-        pack[: HEADER.itemsize] = np.frombuffer(header.tobytes(), np.uint8)
-        take = Sections(pack)
-        ends, *others = (take(dtype, count, "values") for dtype, count in wanted)
-        return pack, [ends.reshape(self.lanes.shape), *others]
 
 
 def unpack(view: ListView, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from retrim.runtime.level_set import LevelSet, Repacked, Resident
+from retrim.runtime.level_set import LevelSet, Nested, Repacked, Resident
 from retrim.runtime.matrix import PackedMatrix, variants
+from retrim.runtime.repack import Stock, Stocked
 
-__all__ = ["LevelSet", "PackedMatrix", "Repacked", "Resident", "variants"]
+__all__ = ["LevelSet", "Nested", "PackedMatrix", "Repacked", "Resident", "Stock", "Stocked", "variants"]

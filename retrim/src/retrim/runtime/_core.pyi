@@ -51,4 +51,18 @@ class Matrix:
         level: int = 0,
     ) -> None: ...
 
+def repack(
+    *,
+    rows: int,
+    halves: bool,
+    starts: Any,
+    short_columns: Any | None,
+    columns: Any | None,
+    values: Any,
+    bits: Any,
+    ends: Any,
+    to_columns: Any,
+    to_values: Any,
+    threads: int,
+) -> None: ...
 def isas() -> list[tuple[str, bool]]: ...

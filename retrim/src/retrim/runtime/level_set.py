@@ -8,7 +8,9 @@ a call has it pinned, or its source keeps it.
 Sources decide what a switch costs and what memory it takes:
 
 - `Resident`: every level packed; a switch takes a reference.
-- `Repacked`: the level that is on alone; a switch packs the next one.
+- `Nested`: one pack, of which each level takes the first so much; a switch takes a reference.
+- `Stocked` (`retrim.runtime.repack`): what all levels keep, unpacked; a switch packs the next one.
+- `Repacked`: whatever else makes a level's layers when it is switched to.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from retrim.errors import ConfigError
+from retrim.runtime.matrix import PackedMatrix
 
 Layer = TypeVar("Layer")
 """What runs one layer at one level: a `PackedMatrix`, or anything else."""
@@ -69,6 +72,44 @@ class Resident(Generic[Layer]):
         return tuple(self._levels)
 
     def layers(self, level: str) -> Mapping[str, Layer]:
+        return self._levels[level]
+
+
+class Nested:
+    """One pack for all levels of a layer: each level keeps all that the sparser ones keep.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the levels, the sparsest first, as `retrim.artifact.lists.pack_lists` takes their masks.
+    layers : mapping of str to PackedMatrix
+        Whose packs have a segment for each level.
+
+    Raises
+    ------
+    ConfigError
+        If there is no level, or a pack holds another number of levels.
+    """
+
+    def __init__(self, names: Sequence[str], layers: Mapping[str, PackedMatrix]) -> None:
+        if not names:
+            raise ConfigError("a level set must have a level at least")
+        for name, layer in layers.items():
+            if layer.levels != len(names):
+                raise ConfigError(
+                    f"a pack must hold all {len(names)} levels to nest them, but that of {name!r} holds {layer.levels}"
+                )
+        self._levels = {
+            level: {name: layer.at(i + 1) for name, layer in layers.items()} for i, level in enumerate(names)
+        }
+        self.nbytes = sum(layer.nbytes for layer in layers.values())
+        """Of all packs."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        return tuple(self._levels)
+
+    def layers(self, level: str) -> Mapping[str, PackedMatrix]:
         return self._levels[level]
 
 

@@ -94,10 +94,47 @@ class PackedMatrix:
         variant: str | None = None,
         isa: str | None = None,
     ) -> None:
+        self._set(parse(pack), bias, activation, input_scale, output_scale, variant, isa)
+
+    @classmethod
+    def of_view(
+        cls,
+        view: AnyView,
+        bias: np.ndarray | None = None,
+        activation: Activation | None = None,
+        owner: object = None,
+    ) -> PackedMatrix:
+        """A matrix of a pack that is known to be sound: nothing is checked that kernels rely on.
+
+        Parameters
+        ----------
+        view : PackView or ListView
+        owner : object, optional
+            Lives as long as the matrix.
+
+        Raises
+        ------
+        ShapeError, ConfigError
+            As the constructor.
+        """
+        found = cls.__new__(cls)
+        found._set(view, bias, activation, None, None, None, None)
+        found._owner = owner
+        return found
+
+    def _set(
+        self,
+        view: AnyView,
+        bias: np.ndarray | None,
+        activation: Activation | None,
+        input_scale: float | None,
+        output_scale: float | None,
+        variant: str | None,
+        isa: str | None,
+    ) -> None:
         if activation not in ACTIVATIONS:
             known = ", ".join(str(name) for name in ACTIVATIONS)
             raise ConfigError(f"activation must be one of {known}, not {activation!r}")
-        view = parse(pack)
         if bias is not None and np.shape(bias) != (view.outputs,):
             raise ShapeError(f"bias must have shape ({view.outputs},), not {np.shape(bias)}")
         _check_variant(variant, view)
@@ -109,6 +146,7 @@ class PackedMatrix:
         full = np.zeros(view.outputs, np.float32) if bias is None else np.asarray(bias, np.float32)
         self._from, self._kernels = [0], [(isa_.index(isa_.chosen(isa)), VARIANTS[variant])]
         self._level = 0  # all segments
+        self._owner: object = None
         self._core = core_of(view, full, activation, input_scale, output_scale)
 
     @property
@@ -130,6 +168,11 @@ class PackedMatrix:
     def group(self) -> int:
         """Kept columns come in aligned groups of this many."""
         return self.view.group
+
+    @property
+    def nbytes(self) -> int:
+        """Of the pack."""
+        return self.view.nbytes
 
     @property
     def levels(self) -> int:

@@ -37,17 +37,18 @@ def place(packs: Sequence[np.ndarray], least: int = LEAST) -> list[np.ndarray]:
     starts = [0]
     for pack in packs:
         starts.append(starts[-1] + -(-pack.nbytes // ALIGNMENT) * ALIGNMENT)
-    arena = _arena(starts[-1], least)
+    room = arena(starts[-1], least)
     placed = []
     for pack, start in zip(packs, starts, strict=False):
-        copy = arena[start : start + pack.nbytes]
+        copy = room[start : start + pack.nbytes]
         copy[:] = pack
         copy.flags.writeable = False
         placed.append(copy)
     return placed
 
 
-def _arena(size: int, least: int) -> np.ndarray:
+def arena(size: int, least: int = LEAST) -> np.ndarray:
+    """Memory at a multiple of 64 bytes, and of 2 MiB in huge pages from `least` bytes on, uint8, shape (size,)."""
     if size < least:
         room = np.empty(size + ALIGNMENT, np.uint8)
         first = -room.ctypes.data % ALIGNMENT

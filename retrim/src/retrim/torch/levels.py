@@ -10,7 +10,8 @@ from torch import nn
 
 from retrim.errors import ConfigError
 from retrim.runtime.level_set import LevelSet
-from retrim.torch.linear import PackedLinear
+from retrim.runtime.matrix import PackedMatrix
+from retrim.torch.linear import PackedLinear, applied, taken
 from retrim.torch.packing import put_module
 
 
@@ -19,19 +20,21 @@ class LevelLinear(nn.Module):
 
     Parameters
     ----------
-    levels : LevelSet of PackedLinear
+    levels : LevelSet of PackedLinear or PackedMatrix
     name : str
         Of the layer in the set.
     """
 
-    def __init__(self, levels: LevelSet[PackedLinear], name: str) -> None:
+    def __init__(self, levels: LevelSet[Any], name: str) -> None:
         super().__init__()
         self.levels, self.name = levels, name
-        layer = levels.layer(name)
-        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.in_features, self.out_features = _features(levels.layer(name))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.levels.layer(self.name)(x)
+        layer = self.levels.layer(self.name)
+        if isinstance(layer, PackedMatrix):
+            return applied(layer, taken(layer, x))
+        found: torch.Tensor = layer(x)
         return found
 
     def extra_repr(self) -> str:
@@ -40,13 +43,19 @@ class LevelLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, levels={names}"
 
 
-def put_levels_(model: nn.Module, levels: LevelSet[PackedLinear]) -> nn.Module:
+def _features(layer: PackedLinear | PackedMatrix) -> tuple[int, int]:
+    """Inputs and outputs."""
+    matrix = layer if isinstance(layer, PackedMatrix) else layer.matrix
+    return matrix.inputs, matrix.outputs
+
+
+def put_levels_(model: nn.Module, levels: LevelSet[Any]) -> nn.Module:
     """Replace a model's layers by those of a level set, in place; each call of `model` then runs on one level.
 
     Parameters
     ----------
     model : torch.nn.Module
-    levels : LevelSet of PackedLinear
+    levels : LevelSet of PackedLinear or PackedMatrix
         Layers by their paths in the model.
 
     Returns
@@ -68,10 +77,10 @@ def put_levels_(model: nn.Module, levels: LevelSet[PackedLinear]) -> nn.Module:
                     f"a level's layer must be one of the model's, but it has no {path!r}"
                 ) from None
             sizes = tuple(getattr(there, name, None) for name in ("in_features", "out_features"))
-            if sizes not in ((layer.in_features, layer.out_features), (None, None)):
+            inputs, outputs = _features(layer)
+            if sizes not in ((inputs, outputs), (None, None)):
                 raise ConfigError(
-                    f"{path}: the layer must have {layer.in_features} inputs and {layer.out_features} outputs, not "
-                    f"{sizes[0]} and {sizes[1]}"
+                    f"{path}: the layer must have {inputs} inputs and {outputs} outputs, not {sizes[0]} and {sizes[1]}"
                 )
         for path in on.layers:
             put_module(model, path, LevelLinear(levels, path))

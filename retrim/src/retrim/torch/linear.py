@@ -11,8 +11,50 @@ from torch.utils.dlpack import from_dlpack
 
 from retrim.artifact import PackedWeight
 from retrim.errors import ShapeError
-from retrim.runtime.matrix import Activation
+from retrim.runtime.matrix import Activation, PackedMatrix
 from retrim.torch.operator import Core, Tracked, multiply
+
+_TYPES: dict[str, tuple[torch.dtype, ...]] = {
+    "fp32": (torch.float32,),
+    "bf16": (torch.float32, torch.bfloat16),
+    "int8": (torch.float32, torch.bfloat16),
+}
+
+
+def taken(matrix: PackedMatrix, x: torch.Tensor) -> torch.Tensor:
+    """An input of a packed layer in the type that it, and a region of `torch.autocast` around it, ask for.
+
+    Raises
+    ------
+    ShapeError
+        If it has another width, type or device than the layer takes.
+    """
+    types = _TYPES[matrix.precision]
+    if torch.is_autocast_enabled("cpu") and x.dtype in (torch.float32, torch.bfloat16, torch.float16):
+        wanted = torch.get_autocast_dtype("cpu")
+        x = x.to(wanted if wanted in types else torch.float32)
+    if x.device.type != "cpu" or x.dtype not in types or x.shape[-1:] != (matrix.inputs,):
+        raise ShapeError(_refusal(matrix, x, types))
+    return x
+
+
+def applied(matrix: PackedMatrix, x: torch.Tensor) -> torch.Tensor:
+    """A packed layer on an input that `taken` has passed; a gradient that reaches it is refused."""
+    if x.requires_grad and torch.is_grad_enabled():
+        y: torch.Tensor = Tracked.apply(matrix, x)  # type: ignore[no-untyped-call]
+        return y
+    return multiply(matrix, x)
+
+
+def _refusal(matrix: PackedMatrix, x: torch.Tensor, types: tuple[torch.dtype, ...]) -> str:
+    names = " or ".join(str(known).removeprefix("torch.") for known in types)
+    remedy = ""
+    if x.dtype == torch.bfloat16 and matrix.precision == "fp32":
+        remedy = ": pack the model in bf16 or int8, or convert the input with x.float()"
+    return (
+        f"the input of a packed layer must be a {names} CPU tensor of shape (..., {matrix.inputs}), "
+        f"not {x.dtype} {x.device.type} {tuple(x.shape)}{remedy}"
+    )
 
 
 class PackedLinear(nn.Module):
@@ -73,39 +115,20 @@ class PackedLinear(nn.Module):
         self.matrix = self._core.matrix
         self.in_features = self.matrix.inputs
         self.out_features = self.matrix.outputs
-        self._types = (torch.float32,) if self.precision == "fp32" else (torch.float32, torch.bfloat16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if torch.is_autocast_enabled("cpu"):
-            x = self._as_in_region(x)
-        if x.device.type != "cpu" or x.dtype not in self._types or x.shape[-1:] != (self.in_features,):
-            raise ShapeError(self._refusal(x))
+        x = taken(self.matrix, x)
         if torch.compiler.is_compiling() or type(x) is not torch.Tensor:
             y: torch.Tensor = torch.ops.retrim.packed_linear(
                 x, self._pack, self._bias, self.out_features, self.activation, self.input_scale
             )
             return y
-        if x.requires_grad and torch.is_grad_enabled():
-            y = Tracked.apply(self.matrix, x)  # type: ignore[no-untyped-call]
-            return y
-        return multiply(self.matrix, x)
+        return applied(self.matrix, x)
 
-    def _as_in_region(self, x: torch.Tensor) -> torch.Tensor:
-        """The input in the type that a region of `torch.autocast` asks for, as far as the layer takes it."""
-        if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            return x
-        wanted = torch.get_autocast_dtype("cpu")
-        return x.to(wanted if wanted in self._types else torch.float32)
-
-    def _refusal(self, x: torch.Tensor) -> str:
-        types = " or ".join(str(known).removeprefix("torch.") for known in self._types)
-        remedy = ""
-        if x.dtype == torch.bfloat16 and self.precision == "fp32":
-            remedy = ": pack the model in bf16 or int8, or convert the input with x.float()"
-        return (
-            f"the input of a packed layer must be a {types} CPU tensor of shape (..., {self.in_features}), "
-            f"not {x.dtype} {x.device.type} {tuple(x.shape)}{remedy}"
-        )
+    @property
+    def nbytes(self) -> int:
+        """Of the pack."""
+        return self.matrix.nbytes
 
     def extra_repr(self) -> str:
         """Shape, structure, density and precision, as torch prints modules."""
