@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from retrim.artifact.file import load as load
     from retrim.artifact.file import save as save
     from retrim.artifact.model import Artifact as Artifact
+    from retrim.artifact.model import Level as Level
     from retrim.artifact.model import Pack as Pack
     from retrim.artifact.model import PackedWeight as PackedWeight
     from retrim.artifact.model import Tensor as Tensor
@@ -20,12 +21,13 @@ _HOME = {
     "load": "retrim.artifact.file",
     "save": "retrim.artifact.file",
     "Artifact": "retrim.artifact.model",
+    "Level": "retrim.artifact.model",
     "Pack": "retrim.artifact.model",
     "PackedWeight": "retrim.artifact.model",
     "Tensor": "retrim.artifact.model",
 }
 
-__all__ = ["Artifact", "Pack", "PackedWeight", "Tensor", "load", "save"]
+__all__ = ["Artifact", "Level", "Pack", "PackedWeight", "Tensor", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,20 +20,23 @@ import math
 import mmap
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
 
-from retrim.artifact.layout import ALIGNMENT
-from retrim.artifact.manifest import VERSION, Manifest, TensorEntry, WeightEntry
+from retrim.artifact.layout import ALIGNMENT, ListView, parse
+from retrim.artifact.manifest import VERSION, LevelEntry, Manifest, TensorEntry, WeightEntry
 from retrim.artifact.model import (
     DTYPES,
     Artifact,
+    Level,
     Pack,
     PackedWeight,
     Tensor,
+    check_levels,
     check_names,
     check_tensor,
     check_weight,
@@ -68,6 +71,7 @@ def save(path: str | os.PathLike[str], artifact: Artifact) -> int:
         check_weight(name, weight)
     for name, tensor in artifact.tensors.items():
         check_tensor(name, tensor)
+    check_levels(artifact)
     manifest, stored = _manifest_of(artifact)
     head = _header(manifest, stored)
     with replacing(target, "artifact", ArtifactError) as beside, beside.open("wb") as file:
@@ -94,7 +98,11 @@ def _manifest_of(artifact: Artifact) -> tuple[Manifest, dict[str, Tensor]]:
         if weight.support is not None:
             support = f"{name}.support"
             rest[support] = Tensor.of(np.packbits(weight.support.reshape(-1)))
-        weights[name] = _weight_entry(name, weight, entries, support)
+        levels = None
+        if weight.levels is not None:
+            levels = f"{name}.levels"
+            rest[levels] = Tensor.of(np.packbits(weight.levels.reshape(-1)))
+        weights[name] = _weight_entry(name, weight, entries, support, levels)
     if artifact.tokenizer is not None:
         rest[_TOKENIZER] = Tensor.of(np.frombuffer(artifact.tokenizer.encode(), np.uint8))
     for name in ("__metadata__", *packs, *rest):
@@ -114,6 +122,10 @@ def _manifest_of(artifact: Artifact) -> tuple[Manifest, dict[str, Tensor]]:
         },
         aliases=dict(artifact.aliases),
         weights=weights,
+        levels={
+            name: LevelEntry(segments=level.segments, facts=_plain(f"facts of level {name!r}", level.facts))
+            for name, level in artifact.levels.items()
+        },
         tokenizer=None if artifact.tokenizer is None else _TOKENIZER,
         metrics=_plain("metrics", artifact.metrics),
         provenance=_plain("provenance", artifact.provenance),
@@ -122,7 +134,7 @@ def _manifest_of(artifact: Artifact) -> tuple[Manifest, dict[str, Tensor]]:
 
 
 def _weight_entry(
-    name: str, weight: PackedWeight, packs: list[dict[str, Any]], support: str | None
+    name: str, weight: PackedWeight, packs: list[dict[str, Any]], support: str | None, levels: str | None
 ) -> WeightEntry:
     try:
         return WeightEntry.model_validate(
@@ -133,6 +145,7 @@ def _weight_entry(
                 "density": weight.density,
                 "packs": packs,
                 "support": support,
+                "levels": levels,
             }
         )
     except ValidationError as error:
@@ -324,14 +337,15 @@ def _artifact(manifest: Manifest, arrays: dict[str, np.ndarray], name: str) -> A
         try:
             packs = tuple(Pack(p.precision, p.rows, rest.pop(p.tensor)) for p in entry.packs)
             bits = None if entry.support is None else rest.pop(entry.support)
+            masks = None if entry.levels is None else rest.pop(entry.levels)
         except KeyError as error:
             raise _misses(name, key, error) from None
         weight = PackedWeight(entry.shape, entry.kind, entry.structure, entry.density, packs)
         try:
             if bits is not None:
-                weight = PackedWeight(
-                    entry.shape, entry.kind, entry.structure, entry.density, packs, _bits(bits, packs[0].data)
-                )
+                weight = replace(weight, support=_bits(bits, packs[0].data))
+            if masks is not None:
+                weight = replace(weight, levels=_masks(masks, packs[0].data, len(manifest.levels)))
             check_weight(key, weight)
         except ArtifactError as error:
             raise ArtifactError(f"artifact {name}: {error}") from None
@@ -349,25 +363,35 @@ def _artifact(manifest: Manifest, arrays: dict[str, np.ndarray], name: str) -> A
         tensors=tensors,
         weights=weights,
         aliases=manifest.aliases,
+        levels={key: Level(entry.segments, entry.facts) for key, entry in manifest.levels.items()},
         tokenizer=tokenizer,
         metrics=manifest.metrics,
         provenance=manifest.provenance,
     )
     try:
         check_names(artifact)
+        check_levels(artifact)
     except ArtifactError as error:
         raise ArtifactError(f"artifact {name}: {error}") from None
     return artifact
 
 
 def _bits(bits: np.ndarray, pack: np.ndarray) -> np.ndarray:
-    from retrim.artifact.layout import parse
-
     view = parse(pack)
     count = view.outputs * view.inputs
     if bits.dtype != np.uint8 or bits.shape != (-(-count // 8),):
         raise ArtifactError("a support must have one bit for each weight: the file is damaged")
     return np.unpackbits(bits, count=count).astype(bool).reshape(view.outputs, view.inputs)
+
+
+def _masks(bits: np.ndarray, pack: np.ndarray, levels: int) -> np.ndarray:
+    view = parse(pack)
+    if not isinstance(view, ListView):
+        raise ArtifactError("levels must be of a pack of row groups: the file is damaged")
+    shape = (levels, view.packed_rows // view.height, view.inputs)
+    if bits.dtype != np.uint8 or bits.shape != (-(-math.prod(shape) // 8),):
+        raise ArtifactError("levels must have one bit for each column of each list: the file is damaged")
+    return np.unpackbits(bits, count=math.prod(shape)).astype(bool).reshape(shape)
 
 
 def _misses(name: str, key: str, error: Exception) -> ArtifactError:

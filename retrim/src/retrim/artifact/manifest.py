@@ -40,6 +40,16 @@ class WeightEntry(_Entry):
     packs: tuple[PackEntry, ...] = Field(min_length=1)
     support: str | None = None
     """Tensor that holds the support as bits (``numpy.packbits``), where the packs do not tell."""
+    levels: str | None = None
+    """Tensor that holds, as bits, what each level keeps: (levels, lists, in)."""
+
+
+class LevelEntry(_Entry):
+    """One of the levels that the model may run on."""
+
+    segments: int | None = Field(default=None, ge=1)
+    """Where levels are nested: how many segments of each list."""
+    facts: dict[str, Any]
 
 
 class Manifest(_Entry):
@@ -51,6 +61,7 @@ class Manifest(_Entry):
     tensors: dict[str, TensorEntry]
     aliases: dict[str, str]
     weights: dict[str, WeightEntry]
+    levels: dict[str, LevelEntry] = Field(default_factory=dict)
     tokenizer: str | None
     """Tensor that holds the tokenizer's JSON."""
     metrics: dict[str, Any]

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from retrim.artifact.layout import PRECISIONS, AnyView, PackView, parse, unpack
+from retrim.artifact.layout import PRECISIONS, AnyView, ListView, PackView, parse, unpack
+from retrim.artifact.list_sections import cell_of_lanes
+from retrim.artifact.lists import unpack as unpack_lists
+from retrim.artifact.sections import lane_width
 from retrim.errors import ArtifactError
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -72,6 +75,22 @@ class Pack:
 
 
 @dataclass(frozen=True, eq=False)
+class Level:
+    """One of the levels that a model may run on; weights say what each keeps of them.
+
+    Parameters
+    ----------
+    segments : int, optional
+        Where levels are nested: how many segments of each list it takes.
+    facts : dict
+        Of the level, ready for JSON: clock, density, accuracy.
+    """
+
+    segments: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class PackedWeight:
     """A structured weight.
 
@@ -90,6 +109,9 @@ class PackedWeight:
     support : ndarray of bool, shape (out, in), optional
         The entries that may move in retraining, where these are not just those
         that the pack stores.
+    levels : ndarray of bool, shape (levels, lists, in), optional
+        Of a pack of row groups, the columns of each list that each of the artifact's levels keeps, where levels
+        are not nested.
     """
 
     shape: tuple[int, ...]
@@ -98,6 +120,7 @@ class PackedWeight:
     density: float
     packs: tuple[Pack, ...]
     support: np.ndarray | None = None
+    levels: np.ndarray | None = None
 
     def pack(self, precision: str = "fp32") -> Pack:
         """The pack of one precision.
@@ -122,6 +145,22 @@ class PackedWeight:
     def mask(self) -> np.ndarray:
         """What may move in retraining, bool (out, in)."""
         return unpack(self._most_precise.data)[1] if self.support is None else self.support
+
+    def level_mask(self, place: int, level: Level) -> np.ndarray:
+        """What one of the artifact's levels keeps, bool (out, in).
+
+        Parameters
+        ----------
+        place : int
+            Of the level among all.
+        """
+        view = parse(self._most_precise.data)
+        if not isinstance(view, ListView):
+            return self.mask()
+        if self.levels is None:
+            return unpack_lists(view, level.segments if view.segments > 1 else None)[1]
+        full: np.ndarray = np.repeat(self.levels[place], view.height, axis=0)
+        return full[: view.outputs]
 
     @property
     def _most_precise(self) -> Pack:
@@ -148,6 +187,9 @@ class Artifact:
     aliases : dict of str to str
         Other names of tied tensors and weights.
     weights : dict of str to PackedWeight
+    levels : dict of str to Level
+        In their order, the densest first; empty where the model has one shape.  A weight that says nothing of them
+        is the same on all.
     tokenizer : str, optional
         The `tokenizers` library's JSON.
     metrics, provenance : dict
@@ -159,6 +201,7 @@ class Artifact:
     tensors: Mapping[str, Tensor]
     weights: Mapping[str, PackedWeight]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, Level] = field(default_factory=dict)
     tokenizer: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -242,6 +285,47 @@ def check_weight(name: str, weight: PackedWeight) -> None:
             )
         if weight.support is not None and weight.support.shape != (view.outputs, view.inputs):
             raise ArtifactError(f"{name}: a support must be of the pack's shape: the file is damaged")
+
+
+def check_levels(artifact: Artifact) -> None:
+    """Refuse levels that weights do not have, and weights whose levels keep what is not there.
+
+    Raises
+    ------
+    ArtifactError
+    """
+    nested = {name for name, level in artifact.levels.items() if level.segments is not None}
+    if nested and nested != artifact.levels.keys():
+        raise ArtifactError(f"levels must be nested all or none, not {', '.join(sorted(nested))} alone")
+    for name, weight in artifact.weights.items():
+        views = [parse(pack.data) for pack in weight.packs]
+        segments = [view.segments if isinstance(view, ListView) else 1 for view in views]
+        for key, level in artifact.levels.items():
+            if level.segments is not None and max(segments) > 1 and not 1 <= level.segments <= min(segments):
+                raise ArtifactError(
+                    f"{name}: a pack must have the {level.segments} segments of level {key!r}, not {min(segments)}: the "
+                    "file is damaged"
+                )
+        if weight.levels is None:
+            continue
+        if nested:
+            raise ArtifactError(
+                f"{name}: nested levels must not have masks of their own: the file is damaged"
+            )
+        for view in views:
+            if not isinstance(view, ListView) or view.segments > 1:
+                raise ArtifactError(f"{name}: levels must be of a pack of row groups with one segment")
+            shape = (len(artifact.levels), view.packed_rows // view.height, view.inputs)
+            if weight.levels.shape != shape or weight.levels.dtype != np.bool_:
+                raise ArtifactError(
+                    f"{name}: masks of levels must be of shape {shape}, not {weight.levels.shape}: the file is damaged"
+                )
+            stored = np.zeros(shape[1:], bool)
+            stored[cell_of_lanes(view.ends).repeat(lane_width(view.precision)), view.columns] = True
+            if np.any(weight.levels & ~stored):
+                raise ArtifactError(
+                    f"{name}: levels must keep only what the pack stores: the file is damaged"
+                )
 
 
 def _group(structure: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from retrim.artifact import Artifact, Pack, PackedWeight, Tensor
+from retrim.artifact import Artifact, Level, Pack, PackedWeight, Tensor
 from retrim.artifact.layout import PRECISIONS
 from retrim.errors import ArtifactError, ConfigError, ShapeError, WeightError
 from retrim.prune import Pruner, Target
@@ -77,17 +77,43 @@ def pack(
         name: _packed(target, pruner.supports[name], precisions)  # type: ignore[union-attr]
         for name, target in targets.items()
     }
-    tensors, aliases = _dense(model, weights.keys() if pruner is not None else ())
-    for target in targets.values():
-        aliases |= dict.fromkeys(target.aliases, target.name)
-    for alias in aliases:
+    aliases = {alias: target.name for target in targets.values() for alias in target.aliases}
+    return artifact_of(
+        model,
+        weights,
+        architecture=architecture,
+        config=config,
+        aliases=aliases,
+        tokenizer=tokenizer,
+        metrics=metrics,
+        provenance=provenance,
+    )
+
+
+def artifact_of(
+    model: nn.Module,
+    weights: Mapping[str, PackedWeight],
+    *,
+    architecture: str,
+    config: Mapping[str, Any],
+    aliases: Mapping[str, str] | None = None,
+    levels: Mapping[str, Level] | None = None,
+    tokenizer: str | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """Packed weights with everything else of the model; parameters as `pack`."""
+    tensors, tied = _dense(model, weights.keys())
+    tied |= aliases or {}
+    for alias in tied:
         tensors.pop(alias, None)
     return Artifact(
         architecture=architecture,
         config=dict(config),
         tensors=tensors,
-        aliases=aliases,
-        weights=weights,
+        aliases=tied,
+        weights=dict(weights),
+        levels=dict(levels or {}),
         tokenizer=tokenizer,
         metrics=dict(metrics or {}),
         provenance=dict(provenance or {}),
@@ -155,10 +181,31 @@ def _tensor(name: str, value: torch.Tensor) -> Tensor:
     return Tensor(_TYPES[value.dtype], array.copy())
 
 
-def dense_state(artifact: Artifact) -> dict[str, torch.Tensor]:
-    """State dict of the whole model with dense weights (zeros in place), tied names included."""
+def dense_state(artifact: Artifact, level: str | None = None) -> dict[str, torch.Tensor]:
+    """State dict of the whole model with dense weights (zeros in place), tied names included.
+
+    Parameters
+    ----------
+    level : str, optional
+        Of an artifact with levels; default: its first.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such level.
+    """
+    if level is not None and level not in artifact.levels:
+        raise ConfigError(f"level must be one of {', '.join(artifact.levels) or 'none'}, not {level!r}")
     state = {name: _to_torch(tensor) for name, tensor in artifact.tensors.items()}
-    state |= {name: torch.from_numpy(matrix_of(weight)) for name, weight in artifact.weights.items()}
+    chosen = level or next(iter(artifact.levels), None)
+    for name, weight in artifact.weights.items():
+        dense = torch.from_numpy(matrix_of(weight))
+        if chosen is not None:
+            mask = torch.from_numpy(
+                weight.level_mask(list(artifact.levels).index(chosen), artifact.levels[chosen])
+            )
+            dense *= mask.T if weight.kind == "conv1d" else mask.reshape(dense.shape)
+        state[name] = dense
     return state | {alias: state[name] for alias, name in artifact.aliases.items()}
 
 
@@ -201,23 +248,54 @@ def pack_(
     ArtifactError
         If a weight was not packed in the precision.
     """
+    if artifact.levels:
+        raise ConfigError(
+            "an artifact with levels must be loaded with retrim.torch.levels.load_levels_: pack_ knows one shape alone"
+        )
+    layers = layers_of(model, artifact, precision)
+    load_tensors(model, artifact)
+    put_packed(model, artifact, layers, fusions_of(model) if fuse else {}, precision)
+    leave_fast_paths(model)
+    return model.eval()
+
+
+def layers_of(
+    model: nn.Module, artifact: Artifact, precision: str | None
+) -> dict[str, tuple[str, nn.Module]]:
+    """Path and layer of every name of a packed weight, after checking that model and artifact fit."""
     check_fit(model, artifact)
     if precision is not None:
         for name, weight in artifact.weights.items():
             _check_precision(name, weight, precision)
-    names = {name: name for name in (*artifact.tensors, *artifact.weights)} | dict(artifact.aliases)
-    layers = {
+    return {
         name: owner_of(model, name, artifact.weights[own].kind)
-        for name, own in names.items()
+        for name, own in _named(artifact)
         if own in artifact.weights
     }
+
+
+def _named(artifact: Artifact) -> list[tuple[str, str]]:
+    """Every name, and the one that its numbers are stored under."""
+    return [(name, name) for name in (*artifact.tensors, *artifact.weights)] + list(artifact.aliases.items())
+
+
+def load_tensors(model: nn.Module, artifact: Artifact) -> None:
+    """Copy what is not packed into the model, which fits."""
     state = model.state_dict(keep_vars=True)
     with torch.no_grad():
-        for name, own in names.items():
+        for name, own in _named(artifact):
             if own in artifact.tensors:
                 state[name].copy_(_to_torch(artifact.tensors[own]))
-    named = getattr(model, "fusions", None)
-    fusions: Mapping[str, str] = named() if fuse and callable(named) else {}
+
+
+def put_packed(
+    model: nn.Module,
+    artifact: Artifact,
+    layers: Mapping[str, tuple[str, nn.Module]],
+    fusions: Mapping[str, str],
+    precision: str | None,
+) -> None:
+    """Replace layers, by the names of their weights, by packed ones."""
     weights = placed_weights(artifact, precision)
     done: dict[nn.Module, PackedLinear] = {}  # one layer may have several names
     for name, (path, layer) in layers.items():
@@ -226,10 +304,9 @@ def pack_(
             continue
         activation = take_activation(model, fusions.get(path))
         bias = getattr(layer, "bias", None)
-        done[layer] = PackedLinear(weights[names[name]], bias, activation, precision)
+        own = artifact.aliases.get(name, name)
+        done[layer] = PackedLinear(weights[own], bias, activation, precision)
         put_module(model, path, done[layer])
-    _leave_fast_paths(model)
-    return model.eval()
 
 
 def placed_weights(artifact: Artifact, precision: str | None) -> Mapping[str, PackedWeight]:
@@ -286,6 +363,23 @@ def _check_precision(name: str, weight: PackedWeight, precision: str) -> None:
         raise ArtifactError(f"{name}: {error}: pack the model with it in `precisions`") from None
 
 
+def kind_of(model: nn.Module, name: str) -> str:
+    """How the layer of a weight stores it.
+
+    Raises
+    ------
+    ConfigError
+        If it is no linear layer's.
+    """
+    layer = model.get_submodule(name.rpartition(".")[0])
+    kinds = [_KINDS[known.__name__] for known in type(layer).__mro__ if known.__name__ in _KINDS]
+    if not kinds:
+        raise ConfigError(
+            f"{name}: a weight must be that of a linear layer to have levels, not of {type(layer).__name__}"
+        )
+    return kinds[0]
+
+
 def owner_of(model: nn.Module, name: str, kind: str) -> tuple[str, nn.Module]:
     """Path and layer of a packed weight, after checking that the layer means by it what the pack does."""
     path, _, leaf = name.rpartition(".")
@@ -323,10 +417,10 @@ def take_activation(model: nn.Module, path: str | None) -> Activation | None:
     return name
 
 
-def _leave_fast_paths(model: nn.Module) -> None:
+def leave_fast_paths(model: nn.Module, kind: type[nn.Module] = PackedLinear) -> None:
     """Make torch's own Transformer layers call their linear layers: their fast paths read the weights."""
     for module in model.modules():
-        packed = any(isinstance(part, PackedLinear) for part in module.modules())
+        packed = any(isinstance(part, kind) for part in module.modules())
         if packed and isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # not one that the fast path knows
         elif packed and isinstance(module, nn.TransformerEncoder):
