@@ -6,14 +6,13 @@ The linear layers of DistilBERT's encoder, 42.5 million random weights; sets of 
 groups of 4, free for levels that are resident or packed anew, and nested for nested ones.  All pairs of levels
 are switched between, while (unless --idle) another process multiplies matrices.  A level is packed anew from
 all that any level keeps, into memory that a level before left ("repack") or into new ("repack_lean"), or from
-the whole weight ("repack_dense").  In the first round each level's
-outputs are held to float64.
+the whole weight ("repack_dense").  First each level's outputs
+are held to float64.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import multiprocessing
 import os
 import statistics
@@ -36,6 +35,7 @@ from retrim.levels import Families, Tiling, draw_families, free_masks, nested_ma
 from retrim.runtime import LevelSet, Nested, PackedMatrix, Resident, Stock, Stocked
 from retrim.runtime import threads as threads_
 from retrim.runtime.host import describe
+from retrim.runtime.switching import switch_ms
 
 BLOCK = {"attention.q_lin": (768, 768), "attention.k_lin": (768, 768), "attention.v_lin": (768, 768)}
 BLOCK |= {"attention.out_lin": (768, 768), "ffn.lin1": (3072, 768), "ffn.lin2": (768, 3072)}
@@ -154,17 +154,11 @@ class Subject:
                 raise SystemExit(f"{layer} at {level} is off by {error:.1e} of its largest output")
 
     def timed(self, rounds: int) -> list[float]:
-        """Milliseconds of switches between all pairs of levels."""
-        found = []
-        for n in range(rounds):
-            for before, after in itertools.permutations(self.names, 2):
-                self.levels.switch(before)
-                began = time.perf_counter()
-                self.levels.switch(after)
-                found.append(1e3 * (time.perf_counter() - began))
-                if n == 0:
-                    self.check(after)
-        return found
+        """Milliseconds of switches between all pairs of levels, once each of them is known to be right."""
+        for name in self.names:
+            self.levels.switch(name)
+            self.check(name)
+        return switch_ms(self.levels, rounds, self.names)
 
 
 def main() -> None:

@@ -158,6 +158,9 @@ def test_levels_meet_the_deadline_and_the_battery_is_emptied(result: dict[str, A
     for entry in table["level"]:
         assert entry["cycles"] / (1000 * entry["mhz"]) <= table["deadline_ms"] * (1 + 1e-9)
     assert len(found["trials"]) == 2
+    names = [level["name"] for level in table["level"]]
+    assert sorted(load(folder / "levels.safetensors").levels) == sorted(names)
+    assert {"resident", "repack"} <= set(found["switches"])
     policies = {policy["policy"]: policy for policy in found["battery"]["policies"]}
     assert set(policies) == {"a", "b", "c", "d", "e"}
     assert found["battery"]["gain"]["a"] == pytest.approx(

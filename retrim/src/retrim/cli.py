@@ -236,6 +236,7 @@ def inspect(
                 "density": found.density,
                 "bytes": artifact.stat().st_size,
                 "layers": entries,
+                "levels": {name: dict(level.facts) for name, level in found.levels.items()},
                 "metrics": dict(found.metrics),
                 "provenance": dict(found.provenance),
             },
@@ -246,6 +247,8 @@ def inspect(
     )
     if entries:
         console.print(layers(entries))
+    for name, level in found.levels.items():
+        say(f"level {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in level.facts.items()))
     for key, value in found.metrics.items():
         say(f"{key}: {value}")
 
@@ -254,12 +257,13 @@ def inspect(
 def eval_(
     artifact: ArtifactArgument,
     corpus: CorpusOption = None,
+    level: Annotated[str | None, typer.Option(help="Of a model with levels.  [default: its first]")] = None,
     json_path: JsonOption = None,
 ) -> None:
     """Score a packed language model on held-out text: perplexity and next-token accuracy."""
     with needs_torch("retrim eval"):
         from retrim.recipe import job
-    result = job.evaluate(artifact, corpus)
+    result = job.evaluate(artifact, corpus, level)
     if json_path is not None:
         write_json(json_path, result)
     say(
@@ -296,6 +300,10 @@ def bench(
         write(html, result)
     _show_results(result, threads)
     _show_expectations(result["kernels"], [], result["expected"], tokens, threads)
+    for mode, times in result.get("switches", {}).items():
+        say(
+            f"A switch of levels, {mode}: {times['median_ms']:.3f} ms (median; {times['largest_ms']:.3f} at most)"
+        )
 
 
 def main() -> None:

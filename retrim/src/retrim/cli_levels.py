@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from retrim.artifact import save
 from retrim.cli_console import bars, console, make_folder, needs_torch, resumable, say, write_json
 from retrim.errors import ConfigError
 from retrim.files import replacing
@@ -34,6 +35,13 @@ def levels(
     table: Annotated[
         Path | None, typer.Option(help="Also write the table of levels, for `retrim simulate`.")
     ] = None,
+    artifact: Annotated[
+        Path | None, typer.Option(help="Also pack the network with its levels into this file.")
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="Of that file's packs; several times for several.  [default: fp32]"),
+    ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write the numbers to this file.")
     ] = None,
@@ -42,7 +50,7 @@ def levels(
     with needs_torch("retrim levels"):
         import torch
 
-        from retrim.recipe.level_results import compare_methods, run_levels, shown
+        from retrim.recipe.level_results import compare_methods, packed_levels, run_levels, shown
         from retrim.recipe.leveling import LevelsRun
         from retrim.recipe.levels import read_levels_recipe
         from retrim.recipe.run import use_all_cores
@@ -57,6 +65,11 @@ def levels(
     with resumable(), bars() as progress:
         run = LevelsRun(recipe, root, folder, seed=seed, progress=progress)
         result = run_levels(run, jobs=jobs)
+        if artifact is not None:
+            packed = packed_levels(
+                run, tuple(result["choice"]), result["levels"], tuple(precision or ("fp32",))
+            )
+            size = save(artifact, packed)
         if compare:
             result["methods"] = compare_methods(run, range(compare), jobs=jobs)
     console.print(shown(result))
@@ -75,6 +88,10 @@ def levels(
             beside.write_text(json.dumps(result["levels"], indent=1) + "\n", "utf-8")
         say(
             f"Levels: {table}; `retrim simulate {table} --device {recipe.device.name}` empties a battery with them"
+        )
+    if artifact is not None:
+        say(
+            f"{artifact}: {size:,} bytes, levels {', '.join(packed.levels)}; `retrim bench {artifact}` times them"
         )
     if json_path is not None:
         write_json(json_path, result)

@@ -14,13 +14,15 @@ from typing import Any
 
 from torch import nn
 
+from retrim.artifact import load, save
 from retrim.device import LevelTable, Workload, read_levels
 from retrim.device.simulation import simulate
 from retrim.errors import ConfigError
 from retrim.files import replacing
 from retrim.prune import Pruner
 from retrim.prune.digest import model_digest
-from retrim.recipe.level_results import run_levels
+from retrim.recipe.level_bench import switches
+from retrim.recipe.level_results import packed_levels, run_levels
 from retrim.recipe.leveling import LevelsRun
 from retrim.recipe.levels import LevelsRecipe
 from retrim.recipe.run import Progress, Run, Trained
@@ -29,6 +31,7 @@ from retrim.zoo.language import LanguageTask
 MHZ = (1400, 1000, 600)
 DENSITIES = (1.0, 0.86, 0.72, 0.6, 0.5, 0.4, 0.3, 0.22)
 TABLE = "levels.json"
+ARTIFACT = "levels.safetensors"
 
 
 def levels(
@@ -65,7 +68,8 @@ def levels(
     Returns
     -------
     dict
-        As `retrim levels --json`, with ``battery``: that of `retrim simulate`.
+        As `retrim levels --json`, with ``battery``: that of `retrim simulate`, and ``switches``: what those of the
+        packed levels take here.
     """
     run = _Demo(
         work, dense, backbone, _recipe(work, weights, rows, density, scored, trials, steps, final), progress
@@ -75,6 +79,9 @@ def levels(
     with replacing(path, "table of levels", ConfigError) as beside:
         beside.write_text(json.dumps(result["levels"], indent=1) + "\n", "utf-8")
     result["battery"] = emptied(read_levels(path), run)
+    artifact = packed_levels(run, tuple(result["choice"]), result["levels"])
+    save(work.folder / ARTIFACT, artifact)
+    result["switches"] = switches(load(work.folder / ARTIFACT))
     return result
 
 
@@ -188,6 +195,12 @@ def tell(result: Mapping[str, Any], say: Say) -> None:
             if name in _RIVALS
         )
         + "."
+    )
+
+    say(
+        "A switch of levels here: "
+        + ", ".join(f"{mode} {times['median_ms']:.3f} ms" for mode, times in result["switches"].items())
+        + f"; the model with its levels: {ARTIFACT}."
     )
 
 

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from retrim.artifact import load
 from retrim.errors import ConfigError, DeviceError
-from retrim.recipe.level_results import compare_methods, run_levels
+from retrim.recipe.level_results import compare_methods, packed_levels, run_levels
 from retrim.recipe.leveling import LevelsRun
 from retrim.recipe.levels import LevelsRecipe, read_levels_recipe
 from retrim.recipe.part import checked
+from retrim.zoo.models import load_dense, load_packed
 
 LINES = "".join(
     f"the {a} {b} sees the {b} {a} .\n" for a in ("red", "green", "blue") for b in ("cat", "dog", "cow")
@@ -143,6 +145,26 @@ def test_levels_share_weights_and_differ_in_masks(done: tuple[LevelsRun, dict[st
     assert run.task.score(model)[run.task.metric] / 100 == pytest.approx(accuracies[0], abs=1e-6)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_packed_levels_score_what_the_table_says(
+    nested: bool, done: tuple[LevelsRun, dict[str, Any]], data: Path
+) -> None:
+    run, result = done
+    if nested:
+        run = LevelsRun(recipe(patterns={**TABLE["patterns"], "nested": True, "sets": 1}), data, run.folder)
+        result = run_levels(run)
+    artifact = packed_levels(run, tuple(result["choice"]), result["levels"])
+    assert all((level.segments is not None) == nested for level in artifact.levels.values())
+    running = load_packed(artifact)
+    for entry in result["levels"]["level"]:
+        running.levels.switch(entry["name"])
+        score = run.task.score(running)[run.task.metric] / 100
+        assert score == pytest.approx(entry["accuracy"], abs=2e-3)  # sums run in another order
+        assert run.task.score(load_dense(artifact, entry["name"]))[run.task.metric] / 100 == pytest.approx(
+            entry["accuracy"], abs=1e-6
+        )
+
+
 def test_methods_are_compared_at_equal_trials(done: tuple[LevelsRun, dict[str, Any]]) -> None:
     run, _ = done
     found = compare_methods(run, [0, 1], ["random", "evolution"])
@@ -200,8 +222,32 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
 
     options = ("--data", str(data), "--threads", "1", "--table", "levels.json", "--json", "r.json")
-    found = call("levels", "r.toml", *options)
+    found = call("levels", "r.toml", *options, "--artifact", "model.safetensors")
     assert found.returncode == 0, found.stderr
+    assert "levels l3, l2, l1; `retrim bench model.safetensors` times them" in found.stdout
+    table = json.loads((tmp_path / "levels.json").read_text())
+    facts = load(tmp_path / "model.safetensors").levels
+    assert {name: level.facts for name, level in facts.items()} == {
+        entry["name"]: {key: value for key, value in entry.items() if key != "name"}
+        for entry in table["level"]
+    }
+    shown = call("inspect", "model.safetensors", "--json", "inspect.json")
+    assert "level l3: mhz 1400, density" in shown.stdout
+    assert list(json.loads((tmp_path / "inspect.json").read_text())["levels"]) == list(facts)
+    (tmp_path / "more.txt").write_text(LINES * 1000)
+    scored = call("eval", "model.safetensors", "--level", "l1", "--corpus", "more.txt")
+    assert scored.returncode == 0, scored.stderr
+    wrong = call("eval", "model.safetensors", "--level", "l9", "--corpus", "more.txt")
+    assert (wrong.returncode, wrong.stderr) == (2, "retrim: level must be one of l3, l2, l1, not 'l9'\n")
+    timed = call("bench", "model.safetensors", "--tokens", "4", "--seconds", "0.3", "--json", "bench.json")
+    assert timed.returncode == 0, timed.stderr
+    assert "A switch of levels, resident:" in timed.stdout
+    rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == list(facts)
+    assert [row["density"] for row in rows] == pytest.approx(
+        [entry["density"] for entry in sorted(table["level"], key=lambda e: -e["density"])], abs=1e-6
+    )
+    assert set(json.loads((tmp_path / "bench.json").read_text())["switches"]) == {"resident", "repack"}
     assert "6 trials of" in found.stdout
     assert json.loads((tmp_path / "r.json").read_text())["kind"] == "levels"
     emptied = call("simulate", "levels.json", "--json", "battery.json")

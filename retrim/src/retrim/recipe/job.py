@@ -17,6 +17,7 @@ from retrim.artifact.layout import PRECISIONS
 from retrim.errors import ArtifactError, ConfigError
 from retrim.files import replacing
 from retrim.recipe.expectation import advice, expect, fastest, filled, together
+from retrim.recipe.level_bench import level_rows, switches
 from retrim.recipe.run import Progress, Run, Trained, plain, use_all_cores
 from retrim.recipe.schema import Recipe, parse
 from retrim.recipe.wishes import Measuring, Wishes, measured
@@ -130,8 +131,13 @@ def _scored(artifact: Artifact, trained: Trained) -> nn.Module:
     return trained.model if plain else load_packed(artifact)
 
 
-def evaluate(path: Path, corpus: Path | None) -> dict[str, Any]:
+def evaluate(path: Path, corpus: Path | None, level: str | None = None) -> dict[str, Any]:
     """Score a packed language model on held-out text.
+
+    Parameters
+    ----------
+    level : str, optional
+        Of an artifact with levels; default: its first.
 
     Raises
     ------
@@ -148,7 +154,7 @@ def evaluate(path: Path, corpus: Path | None) -> dict[str, Any]:
     use_all_cores()
     text = read_corpus(corpus)
     ids = encode(artifact.tokenizer, text)
-    model = load_packed(artifact) if artifact.weights else load_dense(artifact)
+    model = load_packed(artifact, level=level) if artifact.weights else load_dense(artifact, level)
     found = score(model, ids, int(artifact.config["context"]))
     return {"host": describe(), "corpus": text.source, "corpus_digest": text.digest, **asdict(found)}
 
@@ -175,6 +181,21 @@ def bench(
         raise ConfigError(f"tokens must be at most the model's context {context}, not {tokens}")
     rng = np.random.default_rng(0)
     ids = rng.integers(0, int(artifact.config["vocabulary"]), (1, tokens))
+    if artifact.levels:
+        rows = level_rows(
+            artifact, path, torch.from_numpy(ids), threads=threads, seconds=seconds, precision=precision
+        )
+        return {
+            "kind": "bench",
+            "host": describe(),
+            "seconds": time.monotonic() - began,
+            "settings": {"tokens": tokens, "threads": threads},
+            "rows": rows,
+            "layers": [{"row": row["method"], **layer} for row in rows for layer in artifact.layers()],
+            "kernels": [],
+            "expected": None,
+            "switches": switches(artifact, precision),
+        }
     with on_threads(threads):  # the profile chooses for them
         packed = load_packed(artifact, precision)
     latency = measure(load_dense(artifact), packed, torch.from_numpy(ids), threads=threads, seconds=seconds)

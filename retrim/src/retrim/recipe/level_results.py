@@ -12,12 +12,15 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from retrim.artifact import Artifact
 from retrim.levels import METHODS, Choice, Trial, best, one_by_one
 from retrim.levels.search import Runner, Score
 from retrim.recipe.leveling import LevelsRun
 from retrim.recipe.levels import LevelsRecipe
 from retrim.report.intervals import interval
 from retrim.runtime.host import describe
+from retrim.torch.levels import pack_levels
+from retrim.zoo.language import LanguageTask
 
 _HERE: list[LevelsRun] = []  # of a process that scores
 
@@ -94,6 +97,44 @@ def table_of(
         },
         "level": levels,
     }
+
+
+def packed_levels(
+    run: LevelsRun, choice: Choice, table: Mapping[str, Any], precisions: Sequence[str] = ("fp32",)
+) -> Artifact:
+    """The network with its levels as an artifact, the densest level first.
+
+    Parameters
+    ----------
+    choice : tuple of int
+        As `run_levels` found it.
+    table : dict
+        Of its levels, by `table_of`: what the artifact says of each.
+    """
+    model, _, masks = run.trained(choice)
+    entries = sorted(zip(table["level"], masks, strict=True), key=lambda pair: -pair[0]["density"])
+    task = run.task
+    config = getattr(model, "config", None)
+    return pack_levels(
+        model,
+        {entry["name"]: kept for entry, kept in entries},
+        height=run.recipe.patterns.group,
+        nested=run.recipe.patterns.nested,
+        facts={
+            entry["name"]: {key: value for key, value in entry.items() if key != "name"}
+            for entry, _ in entries
+        },
+        architecture=str(getattr(model, "architecture", type(model).__name__)),
+        config={} if config is None else config.to_dict(),
+        precisions=precisions,
+        tokenizer=task.tokens.tokenizer if isinstance(task, LanguageTask) else None,
+        metrics={f"{run.task.metric} of {name}": value for name, value in run.baseline().items()},
+        provenance={
+            "recipe": run.recipe.model_dump(mode="json"),
+            "seed": run.seed,
+            "device": run.device.name,
+        },
+    )
 
 
 def compare_methods(

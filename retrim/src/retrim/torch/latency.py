@@ -21,6 +21,7 @@ from torch import nn
 
 from retrim.errors import ConfigError
 from retrim.runtime import threads as threads_
+from retrim.torch.levels import LevelLinear
 from retrim.torch.linear import PackedLinear
 from retrim.torch.packing import fusions_of
 
@@ -102,7 +103,9 @@ def measure(
     ConfigError
         If `packed` has no packed layer.
     """
-    names = [name for name, module in packed.named_modules() if isinstance(module, PackedLinear)]
+    names = [
+        name for name, module in packed.named_modules() if isinstance(module, PackedLinear | LevelLinear)
+    ]
     if not names:
         raise ConfigError("the packed model must have packed layers, but has none: was it pruned?")
     fused = _fused(dense, packed)
@@ -146,7 +149,7 @@ def _fused(dense: nn.Module, packed: nn.Module) -> list[str]:
     found = []
     for layer, activation in fusions.items():
         module = packed.get_submodule(layer)
-        if isinstance(module, PackedLinear) and module.matrix.activation is not None:
+        if isinstance(module, PackedLinear | LevelLinear) and module.matrix.activation is not None:
             found.append(activation)
     return found
 

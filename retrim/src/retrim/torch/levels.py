@@ -53,6 +53,13 @@ class LevelLinear(nn.Module):
         self.levels, self.name = levels, name
         self.in_features, self.out_features = _features(levels.layer(name))
 
+    @property
+    def matrix(self) -> PackedMatrix:
+        """The pack that is on."""
+        layer = self.levels.layer(self.name)
+        found: PackedMatrix = layer if isinstance(layer, PackedMatrix) else layer.matrix
+        return found
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         layer = self.levels.layer(self.name)
         if isinstance(layer, PackedMatrix):

@@ -120,6 +120,11 @@ class LanguageTask(Task):
         return {"accuracy": 100 * found.accuracy, "perplexity": found.perplexity}
 
     @property
+    def tokens(self) -> TokenizedCorpus:
+        """Tokenizer and text."""
+        return self._ids
+
+    @property
     def _sizes(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in ("width", "layers", "heads", "context", "expansion")}
 
