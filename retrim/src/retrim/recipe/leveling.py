@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from retrim.recipe.levels import LevelsRecipe
 from retrim.recipe.tasks import make_task
 from retrim.structures import BlockColumns, Mask
 from retrim.zoo.fit import fit
+from retrim.zoo.language import LanguageTask
 from retrim.zoo.task import FewSteps, Task
 
 Progress = Callable[[str, int, int, float], None]
@@ -279,7 +281,7 @@ class LevelsRun:
     def reward(self) -> Reward:
         """With the dense accuracy as what is worth 1."""
         part = self.recipe.search
-        dense = self._scored("dense", lambda: self.dense)
+        dense = self._scored("dense", lambda: self.dense, self._trial_task)
         return Reward(
             dense=dense,
             least=part.least * dense,
@@ -305,10 +307,11 @@ class LevelsRun:
         most = None if final else self.recipe.search.steps
         task = self.task.taught(self.dense) if most is None else FewSteps(self.task.taught(self.dense), most)
         self._fit(name, task, model, stage, joint=joint, seed=2000, keep=final)
+        scoring = self.task if final else self._trial_task
         found = {}
         for place, number in enumerate(numbers):
             with joint.at(place), torch.no_grad():
-                found[number] = self.task.score(model)[self.task.metric] / 100
+                found[number] = scoring.score(model)[scoring.metric] / 100
         return (
             model,
             [found[number] for number in choice],
@@ -346,12 +349,26 @@ class LevelsRun:
             identity="" if joint is None else _digest(joint.levels),
         )
 
-    def _scored(self, name: str, model: Callable[[], nn.Module]) -> float:
-        path = self.folder / f"score-{name}-{self._key(name)}.json"
+    @cached_property
+    def _trial_task(self) -> Task:
+        """The task as trials are scored on it."""
+        scored = self.recipe.search.scored
+        if scored is None:
+            return self.task
+        if not isinstance(self.task, LanguageTask):
+            raise ConfigError(
+                "search.scored must be left out where the task is no language: it counts tokens"
+            )
+        return replace(self.task, scored=scored)
+
+    def _scored(self, name: str, model: Callable[[], nn.Module], task: Task | None = None) -> float:
+        task = self.task if task is None else task
+        few = "" if task is self.task else f"-{self.recipe.search.scored}"
+        path = self.folder / f"score-{name}{few}-{self._key(name)}.json"
         if not path.exists():
-            score = self.task.score(model())
+            score = task.score(model())
             path.write_text(json.dumps(score), "utf-8")
-        found = json.loads(path.read_text("utf-8"))[self.task.metric]
+        found = json.loads(path.read_text("utf-8"))[task.metric]
         return float(found) / 100
 
     def _battery(self) -> float:
@@ -377,7 +394,7 @@ class LevelsRun:
         if self._identity:
             decides["identity"] = self._identity
         if name == "trials":
-            decides["search"] = {name: recipe["search"][name] for name in ("stage", "steps")}
+            decides["search"] = {name: recipe["search"][name] for name in ("stage", "steps", "scored")}
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 

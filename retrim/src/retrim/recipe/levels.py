@@ -86,8 +86,8 @@ class PatternsPart(Part):
 class SearchPart(Part):
     """The search, and the reward's scales (`retrim.levels.Reward`).
 
-    `stage` is the joint training of one trial, from the backbone, its epochs of at most `steps` steps; `least` the accuracy worth nothing, as a share of the
-    dense one's.
+    `stage` is the joint training of one trial, from the backbone, its epochs of at most `steps` steps; `scored` the held-out tokens
+    of its score, for a language; `least` the accuracy worth nothing, as a share of the dense one's.
     """
 
     method: Literal["controller", "random", "evolution", "tpe"] = "controller"
@@ -95,6 +95,7 @@ class SearchPart(Part):
     batch: int = Field(default=8, ge=1)
     stage: StagePart
     steps: int | None = Field(default=None, ge=1)
+    scored: int | None = Field(default=None, ge=1)
     keep: int | None = Field(default=3, ge=1)
     least: float = Field(default=0.9, gt=0, lt=1)
     weights: Literal["equal", "runs"] = "equal"

@@ -103,9 +103,17 @@ class LanguageTask(Task):
         own = functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten())
         if self.teacher is None or self.distillation is None or not model.training:
             return own
-        with torch.no_grad():
-            theirs = self.teacher(given)
-        return self.distillation(own, logits.float().flatten(0, 1), theirs.float().flatten(0, 1))
+        return self.distillation(own, logits.float().flatten(0, 1), self._theirs(batch).flatten(0, 1))
+
+    def _theirs(self, batch: torch.Tensor) -> torch.Tensor:
+        """The teacher's logits, kept for the levels that meet the same batch."""
+        kept: tuple[torch.Tensor, torch.Tensor] | None = self.__dict__.get("_last")
+        if kept is None or kept[0] is not batch:
+            assert self.teacher is not None  # noqa: S101 - asked for by `loss`, which has one
+            with torch.no_grad():
+                kept = (batch, self.teacher(batch[:, :-1]).float())
+            self.__dict__["_last"] = kept
+        return kept[1]
 
     def probe(self) -> Sequence[torch.Tensor]:
         ids, length = self._ids.train, self.context + 1
