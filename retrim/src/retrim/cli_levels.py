@@ -35,6 +35,13 @@ def levels(
     table: Annotated[
         Path | None, typer.Option(help="Also write the table of levels, for `retrim simulate`.")
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="For recipes that take latencies from a profile; what it lacks is measured into it.  "
+            "[default: that of this machine]"
+        ),
+    ] = None,
     artifact: Annotated[
         Path | None, typer.Option(help="Also pack the network with its levels into this file.")
     ] = None,
@@ -50,9 +57,11 @@ def levels(
     with needs_torch("retrim levels"):
         import torch
 
+        from retrim.recipe.level_cycles import calibrated_in
         from retrim.recipe.level_results import compare_methods, packed_levels, run_levels, shown
         from retrim.recipe.leveling import LevelsRun
         from retrim.recipe.levels import read_levels_recipe
+        from retrim.recipe.profiles import place_of
         from retrim.recipe.run import use_all_cores
     recipe = read_levels_recipe(recipe_path)
     if threads is None:
@@ -63,7 +72,8 @@ def levels(
     make_folder(folder)
     root = Path(os.environ.get("RETRIM_DATA", "data")) if data is None else data
     with resumable(), bars() as progress:
-        run = LevelsRun(recipe, root, folder, seed=seed, progress=progress)
+        calibrated = calibrated_in(place_of(profile)) if recipe.device.latency == "profile" else None
+        run = LevelsRun(recipe, root, folder, seed=seed, progress=progress, calibrated=calibrated)
         result = run_levels(run, jobs=jobs)
         if artifact is not None:
             packed = packed_levels(

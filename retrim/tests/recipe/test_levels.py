@@ -14,11 +14,16 @@ import pytest
 import torch
 
 from retrim.artifact import load
-from retrim.errors import ConfigError, DeviceError
+from retrim.errors import ConfigError, DeviceError, ProfileError
+from retrim.recipe import level_cycles
+from retrim.recipe.level_cycles import calibrated_in
 from retrim.recipe.level_results import compare_methods, packed_levels, run_levels
 from retrim.recipe.leveling import LevelsRun
 from retrim.recipe.levels import LevelsRecipe, read_levels_recipe
 from retrim.recipe.part import checked
+from retrim.runtime import profile_file
+from retrim.runtime.entry import Request
+from retrim.runtime.latency_model import LatencyModel
 from retrim.zoo.models import load_dense, load_packed
 
 LINES = "".join(
@@ -269,3 +274,43 @@ def test_recipes_fit_their_networks() -> None:
             kept = round(inputs * found.backbone.density)
             assert kept % tile[1] == 0, path
         assert np.gcd(width, tile[0]) == tile[0], path
+
+
+def test_latencies_from_a_profile(
+    done: tuple[LevelsRun, dict[str, Any]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = {**TABLE["device"], "latency": "profile"}
+    plain = LevelsRun(recipe(device=device), data, done[0].folder)
+    with pytest.raises(ProfileError, match="must be run with a profile: name one"):
+        plain.cycles(0.5)
+    path = tmp_path / "profile.json"
+    told: list[tuple[str, int, int]] = []
+    run = LevelsRun(
+        recipe(device=device),
+        data,
+        done[0].folder,
+        progress=lambda stage, step, steps, _: told.append((stage, step, steps)),
+        calibrated=calibrated_in(path),
+    )
+    cycles = [run.cycles(density) for density in run._densities]
+    assert told[-1][0] == "measuring kernels"
+    assert told[-1][1] == told[-1][2]  # all of them
+    # the head takes its multiply-accumulates; the rest its time here, at the rate of this machine's best dense layer
+    profile = profile_file.read_here(path)
+    throughput = run.cluster.throughput("fp32")
+    model = LatencyModel(profile)
+    for density, found in zip(run._densities, cycles, strict=True):
+        own = 0.0
+        for target in run.backbone[1].targets:
+            outputs, inputs = target.matrix().shape
+            request = Request(
+                precision="fp32", activations=None, outputs=outputs, inputs=inputs, density=0.5 * density, rows=4,
+                group=1, tokens=16, threads=1,
+            )  # fmt: skip
+            own += model.layer(request).microseconds * model.rate(request) / throughput
+        assert found == pytest.approx(16 * 300 * 64 / throughput + own)
+    monkeypatch.setattr(level_cycles, "calibrate", lambda *a, **k: pytest.fail("measured again"))
+    again = LevelsRun(recipe(device=device), data, done[0].folder, calibrated=calibrated_in(path))
+    assert [again.cycles(density) for density in run._densities] == cycles
+    assert again.deadline_ms == pytest.approx(1.05 * again.latency.backbone / 1.4e6)
+    assert again.latency.dense == done[0].latency.dense

@@ -15,6 +15,7 @@ from rich.table import Table
 from retrim.artifact import Artifact
 from retrim.levels import METHODS, Choice, Trial, best, one_by_one
 from retrim.levels.search import Runner, Score
+from retrim.recipe.level_cycles import Calibrated
 from retrim.recipe.leveling import LevelsRun
 from retrim.recipe.levels import LevelsRecipe
 from retrim.report.intervals import interval
@@ -70,10 +71,6 @@ def table_of(
     """Levels in the format that `retrim simulate` reads; densities are of the weights that were pruned."""
     space, part = run.space, run.recipe.backbone
     top = max(point.mhz for point in space.points)
-    model, pruner = run.backbone
-    dense = run.cycles(1.0) + _dropped(model, pruner) * run.recipe.device.tokens / (
-        run.cluster.throughput("fp32") * run.recipe.device.cores
-    )
     levels = [
         {
             "name": f"l{len(choice) - place}",
@@ -88,12 +85,12 @@ def table_of(
         "format": "retrim-levels",
         "version": 1,
         "deadline_ms": space.deadline_ms,
-        "dense": {"mhz": top, "density": 1.0, "accuracy": baseline["rival"], "cycles": dense},
+        "dense": {"mhz": top, "density": 1.0, "accuracy": baseline["rival"], "cycles": run.latency.dense},
         "backbone": {
             "mhz": top,
             "density": part.density,
             "accuracy": baseline["backbone"],
-            "cycles": run.cycles(1.0),
+            "cycles": run.latency.backbone,
         },
         "level": levels,
     }
@@ -186,11 +183,6 @@ def shown(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def _dropped(model: Any, pruner: Any) -> float:
-    """Weights that the backbone left out."""
-    return float(sum((1 - target.reached) * target.parameter.numel() for target in pruner.targets))
-
-
 def _written(trial: Trial) -> dict[str, Any]:
     accuracies = None if trial.accuracies is None else list(trial.accuracies)
     return {"choice": list(trial.choice), "accuracies": accuracies, "reward": trial.reward}
@@ -201,8 +193,8 @@ def _runner(run: LevelsRun, jobs: int) -> Runner:
     if jobs == 1:
         return one_by_one
     recipe = run.recipe.model_dump(mode="json")
-    given = (recipe, run.data, run.folder, run.seed)
-    _ = run.backbone, run.families  # on disk before others look for it
+    given = (recipe, run.data, run.folder, run.seed, run.calibrated)
+    _ = run.backbone, run.families, run.space  # on disk before others look for it
 
     def scored(_: Score, choices: Sequence[Choice]) -> Iterable[tuple[Choice, Sequence[float]]]:
         if not choices:
@@ -215,11 +207,15 @@ def _runner(run: LevelsRun, jobs: int) -> Runner:
     return scored
 
 
-def _begin(recipe: dict[str, Any], data: Path, folder: Path, seed: int) -> None:
+def _begin(
+    recipe: dict[str, Any], data: Path, folder: Path, seed: int, calibrated: Calibrated | None
+) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _HERE.append(LevelsRun(LevelsRecipe.model_validate(recipe), data, folder, seed=seed))
+    _HERE.append(
+        LevelsRun(LevelsRecipe.model_validate(recipe), data, folder, seed=seed, calibrated=calibrated)
+    )
 
 
 def _score(choice: Choice) -> list[float]:

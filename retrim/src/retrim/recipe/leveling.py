@@ -41,6 +41,7 @@ from retrim.levels import (
 from retrim.levels.search import Runner
 from retrim.prune import Plan, Pruner, Rule
 from retrim.prune.plan import Target
+from retrim.recipe.level_cycles import Calibrated, Cycles
 from retrim.recipe.levels import LevelsRecipe
 from retrim.recipe.tasks import make_task
 from retrim.structures import BlockColumns, Mask
@@ -68,6 +69,8 @@ class LevelsRun:
         In place of the recipe's.
     identity : str
         What else decides networks.
+    calibrated : callable, optional
+        Gives a profile that knows layers that are asked for; for recipes that take latencies from a profile.
     """
 
     def __init__(
@@ -80,8 +83,10 @@ class LevelsRun:
         progress: Progress | None = None,
         task: Task | None = None,
         identity: str = "",
+        calibrated: Calibrated | None = None,
     ) -> None:
         self.recipe, self.data, self.folder, self.seed = recipe, data, folder, seed
+        self.calibrated = calibrated
         self.task: Task = make_task(recipe.task, data) if task is None else task
         self._identity = identity
         self._progress = progress
@@ -136,18 +141,21 @@ class LevelsRun:
         """That runs the model."""
         return self.device.cluster(self.recipe.device.cluster)
 
-    def cycles(self, density: float) -> float:
-        """Cycles of one inference with so much of the backbone's weights: all multiply-accumulates at the core's best."""
+    @cached_property
+    def latency(self) -> Cycles:
+        """Cycles of an inference, as the recipe models them."""
+        told = self._progress
+
+        def measuring(done: int, steps: int) -> None:
+            if told is not None:
+                told("measuring kernels", done, steps, 0.0)
+
         model, pruner = self.backbone
-        pruned = {id(target.parameter) for target in pruner.targets}
-        kept = sum(target.reached * target.parameter.numel() for target in pruner.targets)
-        rest = sum(
-            module.weight.numel()
-            for module in model.modules()
-            if isinstance(module, nn.Linear) and id(module.weight) not in pruned
-        )
-        work = (kept * density + rest) * self.recipe.device.tokens
-        return float(work / (self.cluster.throughput("fp32") * self.recipe.device.cores))
+        return Cycles(model, pruner.targets, self.recipe, self.cluster, self.calibrated, measuring)
+
+    def cycles(self, density: float) -> float:
+        """Cycles of one inference with so much of the backbone's weights, in patterns."""
+        return self.latency.patterns(density)
 
     @cached_property
     def families(self) -> list[Families]:
@@ -201,7 +209,7 @@ class LevelsRun:
     @property
     def deadline_ms(self) -> float:
         """A multiple of the backbone's modelled latency at the fastest point."""
-        return self.recipe.device.deadline * self.cycles(1.0) / (1000 * max(self.recipe.device.mhz))
+        return self.recipe.device.deadline * self.latency.backbone / (1000 * max(self.recipe.device.mhz))
 
     # --- masks --------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ class DevicePart(Part):
     """Operating points, and what has to be met there.
 
     `deadline` is a multiple of the backbone's modelled latency at the fastest point; `tokens` are those of one
-    inference.  `shares` of the battery's energy are equal where none are given.
+    inference.  `latency` is modelled from the number of multiply-accumulates, or from the kernels' times in this
+    machine's profile (`retrim.runtime.latency_model`).  `shares` of the battery's energy are equal where none are given.
     """
 
     name: str = "odroid-xu3-a7"
@@ -37,6 +38,7 @@ class DevicePart(Part):
     deadline: float = Field(default=1.05, gt=0, allow_inf_nan=False)
     tokens: int = Field(default=128, ge=1)
     cores: int = Field(default=1, ge=1)
+    latency: Literal["operations", "profile"] = "operations"
     battery_mwh: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     shares: tuple[float, ...] = ()
 

@@ -37,7 +37,7 @@ def calibrate(
     ProfileError
         If there is nowhere to write to, or there is what must not be written over.
     """
-    place = _place(path)
+    place = place_of(path)
     profile = profile_file.begin(place)
     if artifact is None:
         requests = common_requests(tokens, threads)
@@ -67,7 +67,7 @@ def show(
     ProfileError
         If the file is missing, damaged, or of another machine or other kernels.
     """
-    place = _place(path)
+    place = place_of(path)
     if not place.exists():
         raise ProfileError(
             f"profile {str(place)!r} must be measured before it is shown: call `retrim profile --calibrate`"
@@ -90,7 +90,14 @@ def show(
     }
 
 
-def _place(path: Path | None) -> Path:
+def place_of(path: Path | None) -> Path:
+    """A profile's file: the one that is named, or this machine's.
+
+    Raises
+    ------
+    ProfileError
+        If there is nowhere for it to be.
+    """
     place = path or profile_file.default_path()
     if place is None:
         raise ProfileError(
