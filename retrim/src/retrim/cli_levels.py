@@ -26,6 +26,13 @@ def levels(
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Trials at once, one thread each.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Score trials on a Ray cluster: its address, auto, or local.  It must see data and folder under the "
+            "same paths."
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of training.  [default: all cores]")
     ] = None,
@@ -59,6 +66,7 @@ def levels(
 
         from retrim.recipe.level_cycles import calibrated_in
         from retrim.recipe.level_results import compare_methods, packed_levels, run_levels, shown
+        from retrim.recipe.level_runners import runner
         from retrim.recipe.leveling import LevelsRun
         from retrim.recipe.levels import read_levels_recipe
         from retrim.recipe.profiles import place_of
@@ -74,14 +82,15 @@ def levels(
     with resumable(), bars() as progress:
         calibrated = calibrated_in(place_of(profile)) if recipe.device.latency == "profile" else None
         run = LevelsRun(recipe, root, folder, seed=seed, progress=progress, calibrated=calibrated)
-        result = run_levels(run, jobs=jobs)
+        run_trials = runner(run, jobs=jobs, ray=ray)
+        result = run_levels(run, run_trials=run_trials)
         if artifact is not None:
             packed = packed_levels(
                 run, tuple(result["choice"]), result["levels"], tuple(precision or ("fp32",))
             )
             size = save(artifact, packed)
         if compare:
-            result["methods"] = compare_methods(run, range(compare), jobs=jobs)
+            result["methods"] = compare_methods(run, range(compare), run_trials=run_trials)
     console.print(shown(result))
     space = result["space"]
     say(

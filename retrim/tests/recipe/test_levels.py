@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ import pytest
 import torch
 
 from retrim.artifact import load
-from retrim.errors import ConfigError, DeviceError, ProfileError
+from retrim.errors import ConfigError, DeviceError, MissingExtraError, ProfileError
 from retrim.recipe import level_cycles
 from retrim.recipe.level_cycles import calibrated_in
 from retrim.recipe.level_results import compare_methods, packed_levels, run_levels
+from retrim.recipe.level_runners import runner
 from retrim.recipe.leveling import LevelsRun
 from retrim.recipe.levels import LevelsRecipe, read_levels_recipe
 from retrim.recipe.part import checked
@@ -102,22 +105,91 @@ def test_a_run_is_whole_and_found_again(
     assert {**run_levels(again), "host": None} == {**result, "host": None}
 
 
-def test_processes_do_not_change_the_result(
-    done: tuple[LevelsRun, dict[str, Any]], data: Path, tmp_path: Path
-) -> None:
-    _, result = done
-    # one thread, as each process has: sums of torch depend on it
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As each process that scores has: sums of torch depend on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def alone(one_thread: None, data: Path, tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "alone").mkdir()
+    return run_levels(LevelsRun(recipe(), data, tmp_path / "alone"))
+
+
+def test_processes_do_not_change_the_result(alone: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    run = LevelsRun(recipe(), data, tmp_path / "two")
+    two = run_levels(run, run_trials=runner(run, jobs=2))
+    assert alone["trials"] == two["trials"]
+    assert alone["levels"] == two["levels"]
+    assert len(alone["trials"]) == 6
+
+
+class _Ray:
+    """Answers the last question first."""
+
+    def init(self, **_: Any) -> None:
+        """Nothing to start."""
+
+    def remote(self, **_: Any) -> Any:
+        class Remote:
+            def __init__(self, function: Any) -> None:
+                self.function = function
+
+            def remote(self, *arguments: Any) -> Any:
+                return partial(self.function, *arguments)
+
+        return Remote
+
+    def wait(self, waiting: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return waiting[-num_returns:], waiting[:-num_returns]
+
+    def get(self, found: Any) -> Any:
+        return found()
+
+
+def test_the_order_of_answers_does_not_change_the_result(
+    alone: dict[str, Any], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", _Ray())
+    (tmp_path / "ray").mkdir()
+    run = LevelsRun(recipe(), data, tmp_path / "ray")
+    found = run_levels(run, run_trials=runner(run, ray="auto"))
+    assert found["trials"] == alone["trials"]
+    assert found["levels"] == alone["levels"]
+
+
+def test_without_ray_or_its_cluster(
+    done: tuple[LevelsRun, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match="--ray needs Ray: pip install ray"):
+        runner(done[0], ray="auto")
+
+    class Nowhere(_Ray):
+        def init(self, **_: Any) -> None:
+            raise ConnectionError("no cluster")
+
+    monkeypatch.setitem(sys.modules, "ray", Nowhere())
+    with pytest.raises(ConfigError, match="--ray must be the address of a running Ray cluster"):
+        runner(done[0], ray="nowhere:1")
+
+
+@pytest.mark.slow
+def test_a_cluster_of_ray_gives_the_same_result(alone: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    (tmp_path / "ray").mkdir()
+    run = LevelsRun(recipe(), data, tmp_path / "ray")
     try:
-        for jobs in (1, 2):
-            (tmp_path / str(jobs)).mkdir()
-        one, two = (run_levels(LevelsRun(recipe(), data, tmp_path / str(jobs)), jobs=jobs) for jobs in (1, 2))
+        found = run_levels(run, run_trials=runner(run, ray="local"))
     finally:
-        torch.set_num_threads(before)
-    assert one["trials"] == two["trials"]
-    assert one["levels"] == two["levels"]
-    assert len(result["trials"]) == len(one["trials"])
+        ray.shutdown()
+    assert found["trials"] == alone["trials"]
+    assert found["levels"] == alone["levels"]
 
 
 @pytest.mark.parametrize("nested", [False, True])

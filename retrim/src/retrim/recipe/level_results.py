@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -14,26 +11,22 @@ from rich.table import Table
 
 from retrim.artifact import Artifact
 from retrim.levels import METHODS, Choice, Trial, best, one_by_one
-from retrim.levels.search import Runner, Score
-from retrim.recipe.level_cycles import Calibrated
+from retrim.levels.search import Runner
 from retrim.recipe.leveling import LevelsRun
-from retrim.recipe.levels import LevelsRecipe
 from retrim.report.intervals import interval
 from retrim.runtime.host import describe
 from retrim.torch.levels import pack_levels
 from retrim.zoo.language import LanguageTask
 
-_HERE: list[LevelsRun] = []  # of a process that scores
 
-
-def run_levels(run: LevelsRun, *, jobs: int = 1) -> dict[str, Any]:
+def run_levels(run: LevelsRun, *, run_trials: Runner = one_by_one) -> dict[str, Any]:
     """Search, train what was chosen, and say what it is worth.
 
     Parameters
     ----------
     run : LevelsRun
-    jobs : int
-        Trials that are scored at once, in processes of one thread each; no influence on the result.
+    run_trials : callable
+        Who scores trials (`retrim.recipe.level_runners`); no influence on the result.
 
     Returns
     -------
@@ -41,7 +34,7 @@ def run_levels(run: LevelsRun, *, jobs: int = 1) -> dict[str, Any]:
         Ready for JSON; ``levels`` is a table for `retrim simulate`.
     """
     baseline = run.baseline()
-    trials = run.search(run=_runner(run, jobs))
+    trials = run.search(run=run_trials)
     choice = run.chosen(trials)
     _, accuracies, _ = run.trained(choice)
     space = run.space
@@ -135,13 +128,18 @@ def packed_levels(
 
 
 def compare_methods(
-    run: LevelsRun, seeds: Sequence[int], methods: Sequence[str] = METHODS, *, jobs: int = 1
+    run: LevelsRun,
+    seeds: Sequence[int],
+    methods: Sequence[str] = METHODS,
+    *,
+    run_trials: Runner = one_by_one,
 ) -> dict[str, Any]:
     """Best rewards of every method at equal trials, seed by seed, and differences to random search with 95 % intervals."""
     rewards: dict[str, list[float]] = {}
-    scored = _runner(run, jobs)
     for method in methods:
-        rewards[method] = [best(run.search(run=scored, method=method, seed=seed)).reward for seed in seeds]
+        rewards[method] = [
+            best(run.search(run=run_trials, method=method, seed=seed)).reward for seed in seeds
+        ]
     rows = []
     for method, values in rewards.items():
         gaps = [a - b for a, b in zip(values, rewards["random"], strict=True)] if "random" in rewards else []
@@ -186,37 +184,3 @@ def shown(result: Mapping[str, Any]) -> Table:
 def _written(trial: Trial) -> dict[str, Any]:
     accuracies = None if trial.accuracies is None else list(trial.accuracies)
     return {"choice": list(trial.choice), "accuracies": accuracies, "reward": trial.reward}
-
-
-def _runner(run: LevelsRun, jobs: int) -> Runner:
-    """Scores in this process, or in several."""
-    if jobs == 1:
-        return one_by_one
-    recipe = run.recipe.model_dump(mode="json")
-    given = (recipe, run.data, run.folder, run.seed, run.calibrated)
-    _ = run.backbone, run.families, run.space  # on disk before others look for it
-
-    def scored(_: Score, choices: Sequence[Choice]) -> Iterable[tuple[Choice, Sequence[float]]]:
-        if not choices:
-            return
-        with ProcessPoolExecutor(min(jobs, len(choices)), get_context("spawn"), _begin, given) as pool:
-            waiting = {pool.submit(_score, choice): choice for choice in choices}
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-
-    return scored
-
-
-def _begin(
-    recipe: dict[str, Any], data: Path, folder: Path, seed: int, calibrated: Calibrated | None
-) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    _HERE.append(
-        LevelsRun(LevelsRecipe.model_validate(recipe), data, folder, seed=seed, calibrated=calibrated)
-    )
-
-
-def _score(choice: Choice) -> list[float]:
-    return _HERE[0].score(choice)
