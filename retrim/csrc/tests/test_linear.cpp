@@ -17,6 +17,7 @@
 
 #include "layer.hpp"
 #include "lists.hpp"
+#include "repacked.hpp"
 
 using retrim::Activation;
 using retrim::Isa;
@@ -358,5 +359,6 @@ int main(int argc, char** argv) {
   add_sweep(cases, random);
   for (int i = 0; i < count; i++) cases.push_back(random_case(random));
   const bool blocks = check(cases, here, seed), lists = check_lists(here, 2 * count, seed);
-  return blocks && lists ? 0 : 1;
+  const bool cuts = check_repack(count, seed);
+  return blocks && lists && cuts ? 0 : 1;
 }

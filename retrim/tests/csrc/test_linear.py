@@ -14,7 +14,8 @@ import pytest
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 FLAGS = ["-std=c++17", "-ffp-contract=fast", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-maybe-uninitialized"]
-SHARED = ["isa.cpp", "linear.cpp", "pool.cpp", "tests/layer.cpp", "tests/lists.cpp", "tests/test_linear.cpp"]
+SHARED = ["isa.cpp", "linear.cpp", "pool.cpp", "repack.cpp", "tests/layer.cpp", "tests/lists.cpp"]
+SHARED += ["tests/repacked.cpp", "tests/test_linear.cpp"]
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"]
 AVX512_BF16 = [*AVX512, "-mavx512vnni", "-mavx512bf16", "-mavx512vbmi", "-mavx512vbmi2"]
