@@ -1,11 +1,13 @@
-"""The x-ray tube against BEAMnrc, SpekPy, published half-value layers and backscatter.
+"""The x-ray tube against BEAMnrc, SpekPy, published half-value layers and backscatter, and against itself.
 
 BEAMnrc: 100 keV, tungsten, 12 degrees, summary values (see ``BEAMNRC``).  SpekPy 2.5: its
 ``casim`` model.  Half-value layers: the standard qualities that SpekPy ships as states, with the
 values their publications give.  Backscatter: H.-J. Hunger, L. Küchler, Phys. Stat. Sol. A 56
-(1979) K45, doi:10.1002/pssa.2210560157, a fit to measurements from 5 to 60 keV.
+(1979) K45, doi:10.1002/pssa.2210560157, a fit to measurements from 5 to 60 keV.  Itself: expected
+against analog emission, and electrons through the opening by all treatments of the face.
 
     python experiments/tube.py --json experiments/results/tube.json --plot tube.png
+    python experiments/tube.py --skip beamnrc spekpy backscatter --json experiments/results/tube-checks.json
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from conebeam.host import host
 from conebeam.materials import material
 from conebeam.plot import save_figure
 from conebeam.transport.physics import TOTAL, build_physics, interpolated
-from conebeam.tube.emission import Transport
+from conebeam.tube.emission import Analog, Expected, Transport
+from conebeam.tube.engine import TubeEngine
 from conebeam.tube.model import View, XrayTube
 from conebeam.tube.plot import tube_figure
 from conebeam.tube.result import ELECTRONS_PER_MAS, TubeResult, half_value_layer_mm, k_alpha_fraction
@@ -50,9 +53,12 @@ LIMITS = {
 }
 OPENING = View(field_cm=10.0, distance_cm=1.1, with_heel=False)
 SPEKPY_CASES = ((60.0, 12.0), (100.0, 8.0), (100.0, 12.0), (100.0, 20.0), (140.0, 12.0))
-STATES = tuple(f"PTB_IEC_RQR{n}" for n in (3, 5, 7, 9)) + tuple(f"PTB_IEC_RQA{n}" for n in (3, 5, 7, 9)) + (
-    "PTB_ISO_N60", "PTB_ISO_N80", "PTB_ISO_N100",
-)  # fmt: skip
+STATES = (
+    *(f"PTB_IEC_RQR{n}" for n in range(2, 11)),
+    *(f"PTB_IEC_RQA{n}" for n in range(2, 11)),
+    *(f"PTB_ISO_N{kv}" for kv in (30, 40, 60, 80, 100, 120, 150)),
+)
+BANDS_KEV = ((5, 10), (10, 15), (15, 25), (25, 40), (40, 57), (57, 61), (61, 80), (80, 100))
 _NAMES = {"Air Dry (Near Sea Level)": "air"}
 
 
@@ -79,6 +85,57 @@ def beamnrc(electrons: int) -> list[dict[str, Any]]:
                 "difference": value / BEAMNRC[key] - 1.0, "limit": LIMITS[key],
             })  # fmt: skip
         rows[-5]["sigma"] = field.total(scores.FIELD)[1]
+    return rows
+
+
+def emissions(electrons: int) -> list[dict[str, Any]]:
+    """Expected over analog emission through the opening, in bands of energy; σ from the scatter of batches."""
+    tube = XrayTube.of(kvp=100.0, elastic="sr")
+    batches, found = 64, []
+    for emission, seed, n in ((Expected(), 11, 6 * electrons), (Analog(split=30), 12, 400 * electrons)):
+        engine = TubeEngine(tube, OPENING, emission=emission, seed=seed)
+        each = n // batches
+        spectra = [engine.one(i, i * each, (i + 1) * each).sums["spectrum"] for i in range(batches)]
+        found.append(np.array(spectra) / each)
+    centres = (np.arange(found[0].shape[1]) + 0.5) / scores.BINS_PER_KEV
+    rows = []
+    for low, high in (*BANDS_KEV, (15, 100)):
+        band = (centres > low) & (centres < high)
+        sums = [spectra[:, band].sum(axis=1) for spectra in found]
+        (value, theirs), errors = (s.mean() for s in sums), [s.std(ddof=1) / s.mean() for s in sums]
+        ratio = float(value / theirs)
+        sigma = ratio * math.hypot(*errors) / math.sqrt(batches)
+        rows.append({
+            "kev": [low, high], "ratio": ratio, "sigma": sigma, "expected_electrons": 6 * electrons,
+            "analog_electrons": 400 * electrons,
+        })  # fmt: skip
+        print(f"{low:3d} to {high:3d} keV  expected / analog {ratio:.4f} +- {sigma:.4f}", flush=True)
+    return rows
+
+
+def face(electrons: int) -> list[dict[str, Any]]:
+    """Electrons through the opening and back from the target, by how steps next to the face are taken."""
+    ways: tuple[tuple[str, str, Transport, int], ...] = (
+        ("single scattering", "sr", Transport(single=True), 20),
+        ("steps up to a quarter of the depth", "sr", Transport(surface=0.25), 20),
+        ("steps up to half the depth", "sr", Transport(), 20),
+        ("steps up to the depth", "sr", Transport(surface=1.0), 20),
+        ("steps ignore the face", "sr", Transport(surface=1e9), 20),
+        ("steps up to half the depth", "pw", Transport(), 20),
+    )
+    rows = []
+    for name, elastic, steps, many in ways:
+        n = many * electrons
+        tube = XrayTube.of(kvp=100.0, elastic=elastic)
+        result = run_tube_job(tube, OPENING, electrons=n, emission=Analog(), transport=steps, seed=21)
+        through, sigma = result.total(scores.FIELD_ELECTRONS)
+        back, back_sigma = result.total(scores.BACK)
+        rows.append({
+            "steps": name, "elastic": elastic, "through": through, "sigma": sigma, "back": back,
+            "back_sigma": back_sigma, "electrons": n,
+            "difference": through / BEAMNRC["electrons_through_opening"] - 1.0,
+        })  # fmt: skip
+        print({k: v if isinstance(v, str) else round(v, 5) for k, v in rows[-1].items()}, flush=True)
     return rows
 
 
@@ -201,8 +258,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--electrons", type=float, default=40_000)
     parser.add_argument(
-        "--skip", nargs="*", default=[], choices=["beamnrc", "spekpy", "qualities", "backscatter"]
-    )
+        "--skip", nargs="*", default=[], choices=[
+            "beamnrc", "spekpy", "qualities", "backscatter", "emissions", "face",
+        ],
+    )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
@@ -237,6 +296,10 @@ def main() -> None:
     if "backscatter" not in options.skip:
         report["backscatter"] = backscatter(n)
         keep()
+    for name, part in (("emissions", emissions), ("face", face)):
+        if name not in options.skip:
+            report[name] = part(n)
+            keep()
 
 
 if __name__ == "__main__":

@@ -115,10 +115,10 @@ def test_a_field_stated_elsewhere_is_scaled() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "a beam must have exactly one of --energy-kev, --spectrum and --kvp, not none"),
+        ((), "a beam must have exactly one of --energy-kev, --spectrum, --kvp and --tube, not none"),
         (
             ("--energy-kev", 60, "--kvp", 100),
-            "a beam must have exactly one of --energy-kev, --spectrum and --kvp, not 2",
+            "a beam must have exactly one of --energy-kev, --spectrum, --kvp and --tube, not 2",
         ),
         (
             ("--energy-kev", 60, "--filter", "Al:1mm"),

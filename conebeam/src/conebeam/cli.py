@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from conebeam import __version__
 from conebeam.cli_scene import register, reported, run_shown
 from conebeam.cli_tables import depth_table
+from conebeam.cli_tube import kept_tube
 from conebeam.cli_tube import register as register_tube
 from conebeam.dose import Beam, as_json, build_scene
 from conebeam.job import Job
@@ -67,6 +69,14 @@ def dose(
     ] = None,
     ssd_cm: Annotated[float, typer.Option(help="Source to surface.")] = 100.0,
     phantom_cm: Annotated[float, typer.Option(help="Side of the water cube.")] = 30.0,
+    tube: Annotated[
+        Path | None,
+        typer.Option(
+            help="Result of 'conebeam tube --out' (.h5), or a tube (.toml), which is then run first."
+        ),
+    ] = None,
+    heel: Annotated[bool, typer.Option(help="Of the tube; +x is the cathode's side.")] = True,
+    tube_electrons: Annotated[int, typer.Option(help="For a tube in TOML.")] = 200_000,
     histories: Annotated[int, typer.Option(help="Photons.")] = 2_000_000,
     seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 1,
     threads: Annotated[int, typer.Option(help="0 for all cores.")] = 0,
@@ -80,9 +90,15 @@ def dose(
                 check_writable(path)
         beam = Beam(
             energy_kev=energy_kev, spectrum=spectrum, kvp=kvp, anode_angle_deg=anode_angle,
-            filters=tuple(filter_ or ()), field_cm=field_cm, field_at_cm=field_at_cm, ssd_cm=ssd_cm,
+            filters=tuple(filter_ or ()), tube=tube, heel=heel, field_cm=field_cm, field_at_cm=field_at_cm, ssd_cm=ssd_cm,
             phantom_cm=phantom_cm,
         )  # fmt: skip
+        if tube is not None and tube.suffix == ".toml":
+            kept = kept_tube(
+                tube, field_cm=beam.field_at_surface_cm, distance_cm=ssd_cm, electrons=tube_electrons,
+                threads=threads,
+            )  # fmt: skip
+            beam = replace(beam, tube=kept)
         scene = build_scene(beam, histories=histories, seed=seed)
         engine = Engine(scene, threads)
         job = Job(
@@ -96,7 +112,10 @@ def dose(
         started = time.perf_counter()
         result = run_shown(job)
         seconds = time.perf_counter() - started
-        content = as_json(beam, result, engine.spectrum, seconds=seconds, threads=engine.threads)
+        content = as_json(
+            beam, result, engine.spectrum, seconds=seconds, threads=engine.threads,
+            per_electron=engine.emitted.per_electron,
+        )  # fmt: skip
         if json_path is not None:
             write_text(json.dumps(content, indent=1) + "\n", json_path)
         console = Console()
@@ -107,6 +126,8 @@ def dose(
             f"checks, tables and compilation before that {engine.setup_seconds:.1f} s",
             soft_wrap=True,
         )
+        for source, statement in engine.emitted.versions.items():
+            console.print(f"{source}: {statement}", soft_wrap=True)
 
 
 @app.command("demo")

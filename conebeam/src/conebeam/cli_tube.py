@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +21,7 @@ from conebeam.histories import tube_scores as scores
 from conebeam.result_file import check_writable, write_text
 from conebeam.scene.source import Filter, parse_filter
 from conebeam.tube.emission import Analog, Emission, Expected
-from conebeam.tube.model import View, XrayTube
+from conebeam.tube.model import MAX_COLUMNS, View, XrayTube
 from conebeam.tube.result import TubeResult
 from conebeam.tube.run import tube_job
 
@@ -37,8 +39,11 @@ def tube(
     ] = None,
     kvp: Annotated[float | None, typer.Option(help="Voltage, kV.")] = None,
     anode_angle: Annotated[float, typer.Option(help="Degrees.")] = 12.0,
-    target: Annotated[str, typer.Option(help="W, Mo, Rh or Cu.")] = "W",
-    thickness_mm: Annotated[float, typer.Option(help="Of the target.")] = 0.5,
+    target: Annotated[str, typer.Option(help="W, W-Re, Mo, Rh or Cu.")] = "W",
+    rhenium_share: Annotated[float | None, typer.Option(help="By mass, of W-Re; 0.1 if not given.")] = None,
+    thickness_mm: Annotated[float, typer.Option(help="Of the target, or of its layer on a base.")] = 0.5,
+    base: Annotated[str | None, typer.Option(help="What the layer lies on, e.g. Cu or Mo.")] = None,
+    base_thickness_mm: Annotated[float | None, typer.Option(help="Of the base; 10 if not given.")] = None,
     filter_: Annotated[
         list[str] | None, typer.Option("--filter", help="Window or filter, e.g. Al:2.5mm; may be repeated.")
     ] = None,
@@ -49,6 +54,10 @@ def tube(
     field_cm: Annotated[float, typer.Option(help="Side of the field.")] = 20.0,
     distance_cm: Annotated[float, typer.Option(help="Focus to field.")] = 100.0,
     heel: Annotated[bool, typer.Option(help="Score the heel over 40 x 20 cm too.")] = True,
+    columns: Annotated[int, typer.Option(help="Strips of the field along x, each with its spectrum.")] = 0,
+    spot_pixels: Annotated[int, typer.Option(help="Of an image of the focal spot, along each side.")] = 0,
+    spot_half_mm: Annotated[float, typer.Option(help="Half the image's side.")] = 1.0,
+    angles: Annotated[int, typer.Option(help="Bins of angle for photons that leave the target.")] = 0,
     electrons: Annotated[
         int | None, typer.Option(help=f"How many; {_ELECTRONS:,} if nothing is said.")
     ] = None,
@@ -75,11 +84,15 @@ def tube(
             XrayTube.load(config)
             if config is not None
             else XrayTube.of(
-                kvp=kvp, anode_angle_deg=anode_angle, target=target, thickness_mm=thickness_mm,
+                kvp=kvp, anode_angle_deg=anode_angle, target=target, rhenium_share=rhenium_share,
+                thickness_mm=thickness_mm, base=base, base_thickness_mm=base_thickness_mm,
                 filters=_filters(filter_ or []), elastic=elastic, cut_kev=cut_kev,
             )
         )  # fmt: skip
-        view = View(field_cm=field_cm, distance_cm=distance_cm, with_heel=heel)
+        view = View(
+            field_cm=field_cm, distance_cm=distance_cm, with_heel=heel, columns=columns,
+            spot_pixels=spot_pixels, spot_half_mm=spot_half_mm, angles=angles,
+        )  # fmt: skip
         wanted = None if uncertainty is None else _fraction(uncertainty)
         with _shown_building() as progress:
             job = tube_job(
@@ -100,6 +113,36 @@ def tube(
 
             save_figure(tube_figure(result), picture)
         Console().print(_table(result))
+
+
+def kept_tube(config: Path, *, field_cm: float, distance_cm: float, electrons: int, threads: int) -> Path:
+    """Run a tube with columns, or find it run: the result is kept beside its file.
+
+    The result's name ends in a hash of all that decides it; one that was interrupted goes on.
+
+    Parameters
+    ----------
+    config : Path
+        The tube as TOML.
+    field_cm, distance_cm : float
+        The field for which it is computed, in columns of about a centimetre at 100 cm.
+
+    Returns
+    -------
+    Path
+        Of the finished result.
+    """
+    described = XrayTube.load(config)
+    columns = max(1, min(MAX_COLUMNS, round(100.0 * field_cm / distance_cm)))
+    view = View(field_cm=field_cm, distance_cm=distance_cm, with_heel=False, columns=columns)
+    with _shown_building() as progress:
+        job = tube_job(described, view, electrons=electrons, threads=threads, progress=progress)
+    origin = job.provenance
+    decides = (origin.scene, origin.seed, sorted(origin.versions.items()), electrons)
+    key = hashlib.sha256(repr(decides).encode()).hexdigest()[:8]
+    path = config.with_name(f"{config.stem}-{key}.h5")
+    run_shown(replace(job, path=path))
+    return path
 
 
 def _emission(analog: bool, split: int | None) -> Emission:
@@ -148,7 +191,7 @@ def _shown_building() -> Iterator[Callable[[float], None]]:
 def _table(result: TubeResult) -> Table:
     tube_, view = result.tube, result.view
     table = Table(
-        title=f"{tube_.target}, {tube_.kvp:g} kV, {tube_.anode_angle_deg:g} degrees", title_justify="left"
+        title=f"{tube_.made_of}, {tube_.kvp:g} kV, {tube_.anode_angle_deg:g} degrees", title_justify="left"
     )
     for header in ("", "value", "sigma", "unit"):
         table.add_column(header, justify="left" if header in ("", "unit") else "right")

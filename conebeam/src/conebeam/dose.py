@@ -22,6 +22,7 @@ from conebeam.scene import Scene
 from conebeam.scene.source import parse_filter
 from conebeam.sources.emission import fluence_ratio
 from conebeam.sources.spectrum import Spectrum, fluence_per_mas, tube
+from conebeam.tube.result import ELECTRONS_PER_MAS
 from conebeam.units import GRAY_PER_KEV_PER_GRAM
 
 COLUMNS_CM = {"1x1": 0.5, "2x2": 1.0, "6x6": 3.0}
@@ -44,7 +45,11 @@ class Beam:
         … or a CSV file of bin centres (keV) and weights …
     kvp : float, optional
         … or a tungsten tube by SpekPy, with ``anode_angle_deg`` and ``filters``
-        (``"Al:2.5mm"``).
+        (``"Al:2.5mm"``) …
+    tube : Path, optional
+        … or the finished result of ``conebeam tube --out``.
+    heel : bool
+        Of a tube's result: its columns along x, +x to the cathode; otherwise its mean spectrum.
     field_cm : float
         Side of the square field at ``field_at_cm`` from the source; left out: at the
         surface.
@@ -59,18 +64,22 @@ class Beam:
     kvp: float | None = None
     anode_angle_deg: float = 12.0
     filters: Sequence[str] = ()
+    tube: Path | None = None
+    heel: bool = True
     field_cm: float = 10.0
     field_at_cm: float | None = None
     ssd_cm: float = 100.0
     phantom_cm: float = 30.0
 
     def __post_init__(self) -> None:
-        given = [v for v in (self.energy_kev, self.spectrum, self.kvp) if v is not None]
+        given = [v for v in (self.energy_kev, self.spectrum, self.kvp, self.tube) if v is not None]
         if len(given) != 1:
             raise ConfigError(
-                "a beam must have exactly one of --energy-kev, --spectrum and --kvp, "
+                "a beam must have exactly one of --energy-kev, --spectrum, --kvp and --tube, "
                 f"not {len(given) or 'none'}"
             )
+        if not self.heel and self.tube is None:
+            raise ConfigError("--no-heel must come with --tube; no other source has a heel")
         if self.filters and self.kvp is None:
             raise ConfigError("--filter must come with --kvp; a spectrum's filters are in it already")
         sizes = [("the field", self.field_cm), ("the source-surface distance", self.ssd_cm)]
@@ -84,6 +93,11 @@ class Beam:
                 f"the phantom must be {_SMALLEST_CM:g} to 200 cm wide (the 6x6 column must fit), "
                 f"not {self.phantom_cm:g} cm"
             )
+
+    @property
+    def has_heel(self) -> bool:
+        """Whether the two sides of the field differ."""
+        return self.tube is not None and self.heel
 
     @property
     def field_at_surface_cm(self) -> float:
@@ -105,14 +119,9 @@ def build_scene(beam: Beam, *, histories: int, seed: int = 1) -> Scene:
         {"name": f"depth {name}", "along": "z", "x_cm": (-w, w), "y_cm": (-w, w)}
         for name, w in COLUMNS_CM.items()
     ]
-    curves += [
-        {
-            "name": f"profile {at} cm", "along": "x", "y_cm": (-_STRIP_CM, _STRIP_CM),
-            "z_cm": (at - 0.5 * _PITCH_CM, at + 0.5 * _PITCH_CM), "fold": 4,
-        }
-        for at in PROFILE_DEPTHS_CM
-        if at + 0.5 * _PITCH_CM <= depth[-1]
-    ]  # fmt: skip
+    for at in PROFILE_DEPTHS_CM:
+        if at + 0.5 * _PITCH_CM <= depth[-1]:
+            curves += _profiles(at, beam.has_heel)
     side = beam.field_at_surface_cm
     values: dict[str, Any] = {
         "name": _title(beam), "seed": seed, "histories": histories,
@@ -132,8 +141,24 @@ def build_scene(beam: Beam, *, histories: int, seed: int = 1) -> Scene:
     return Scene(**values)
 
 
+def _profiles(at: int, has_heel: bool) -> list[dict[str, Any]]:
+    """Along x, mirrored and with y where nothing tells them apart; with heel both, x as it is."""
+    where = {"z_cm": (at - 0.5 * _PITCH_CM, at + 0.5 * _PITCH_CM)}
+    strip = (-_STRIP_CM, _STRIP_CM)
+    along_x = {"name": f"profile {at} cm", "along": "x", "y_cm": strip, **where}
+    if not has_heel:
+        return [{**along_x, "fold": 4}]
+    return [along_x, {"name": f"profile y {at} cm", "along": "y", "x_cm": strip, **where, "fold": 2}]
+
+
 def as_json(
-    beam: Beam, result: Result, spectrum: Spectrum, *, seconds: float, threads: int
+    beam: Beam,
+    result: Result,
+    spectrum: Spectrum,
+    *,
+    seconds: float,
+    threads: int,
+    per_electron: float | None = None,
 ) -> dict[str, Any]:
     """Curves on the reference's bins, in Gy·cm² per mean surface fluence.
 
@@ -143,11 +168,10 @@ def as_json(
         What the source emitted.
     seconds : float
         Wall-clock time of the run.
+    per_electron : float, optional
+        Photons into the field for each electron of a tube; doses per mAs follow from it.
     """
     columns = {name: result[f"depth {name}"] for name in COLUMNS_CM}
-    profiles = {
-        str(at): result[f"profile {at} cm"] for at in PROFILE_DEPTHS_CM if f"profile {at} cm" in result.names
-    }
     edges = _edges(columns["1x1"])
     kerma = air_kerma_gy_cm2(spectrum)
     content: dict[str, Any] = {
@@ -155,23 +179,20 @@ def as_json(
         "depth_edges_cm": edges.tolist(),
         "dose_gy_cm2": {name: q.values.tolist() for name, q in columns.items()},
         "sigma": {name: _sigma(q) for name, q in columns.items()},
-        "profiles": {
-            at: {
-                "x_cm": q.axes[0].centres().tolist(),
-                "dose_gy_cm2": q.values.tolist(),
-                "sigma": _sigma(q),
-                "folded": True,
-            }
-            for at, q in profiles.items()
-        },
+        "profiles": _profiles_of(result, "profile", "x_cm", not beam.has_heel),
         "per": PER,
         "field_at_surface_cm": beam.field_at_surface_cm,
         "mean_energy_kev": spectrum.mean_kev,
         "air_kerma_gy_cm2": kerma,
         "dose_per_air_kerma": {name: (q.values / kerma).tolist() for name, q in columns.items()},
     }
-    if beam.kvp is not None:
-        content.update(_per_mas(beam, columns, kerma))
+    if beam.has_heel:
+        content["profiles_y"] = _profiles_of(result, "profile y", "y_cm", True)
+    mean = _fluence_per_mas(beam, per_electron)
+    if mean is not None:
+        content["surface_fluence_cm2_per_mas"] = mean
+        content["air_kerma_gy_per_mas"] = kerma * mean
+        content["dose_gy_per_mas"] = {name: (q.values * mean).tolist() for name, q in columns.items()}
     content.update(
         histories=result.histories, seconds=seconds, cpu_seconds=result.cpu_seconds, threads=threads,
         seed=result.provenance.seed, versions=dict(result.provenance.versions),
@@ -186,16 +207,27 @@ def air_kerma_gy_cm2(spectrum: Spectrum) -> float:
     return float(spectrum.weight @ air_kerma_response(spectrum.centre)) * GRAY_PER_KEV_PER_GRAM
 
 
-def _per_mas(beam: Beam, columns: dict[str, Quantity], kerma: float) -> dict[str, Any]:
+def _profiles_of(result: Result, kind: str, position: str, folded: bool) -> dict[str, Any]:
+    found = {}
+    for at in PROFILE_DEPTHS_CM:
+        if f"{kind} {at} cm" in result.names:
+            q = result[f"{kind} {at} cm"]
+            found[str(at)] = {
+                position: q.axes[0].centres().tolist(), "dose_gy_cm2": q.values.tolist(), "sigma": _sigma(q),
+                "folded": folded,
+            }  # fmt: skip
+    return found
+
+
+def _fluence_per_mas(beam: Beam, per_electron: float | None) -> float | None:
+    """Mean over the field at the surface, per cm² and mAs, where a tube tells it."""
+    if per_electron is not None:
+        return per_electron * ELECTRONS_PER_MAS / beam.field_at_surface_cm**2
+    if beam.kvp is None:
+        return None
     # SpekPy states the fluence on the axis; the field's mean is a little less.
     side = 0.5 * beam.field_at_surface_cm
-    axis = fluence_per_mas(_tube(beam), beam.ssd_cm)
-    mean = axis * fluence_ratio(beam.ssd_cm, side, side)
-    return {
-        "surface_fluence_cm2_per_mas": mean,
-        "air_kerma_gy_per_mas": kerma * mean,
-        "dose_gy_per_mas": {name: (q.values * mean).tolist() for name, q in columns.items()},
-    }
+    return fluence_per_mas(_tube(beam), beam.ssd_cm) * fluence_ratio(beam.ssd_cm, side, side)
 
 
 def _tube(beam: Beam) -> Any:
@@ -216,6 +248,8 @@ def _spectrum(beam: Beam) -> dict[str, Any]:
         return {"kind": "mono", "energy_kev": beam.energy_kev}
     if beam.spectrum is not None:
         return {"kind": "csv", "file": str(beam.spectrum), "bins": "centres"}
+    if beam.tube is not None:
+        return {"kind": "tube_result", "file": str(beam.tube), "heel": beam.heel}
     filters = [f.model_dump() for f in _filters(beam)]
     return {"kind": "tube", "kvp": beam.kvp, "anode_angle_deg": beam.anode_angle_deg, "filters": filters}
 
@@ -226,7 +260,8 @@ def _title(beam: Beam) -> str:
     elif beam.kvp is not None:
         quality = " ".join([f"{beam.kvp:g} kVp", *beam.filters])
     else:
-        quality = beam.spectrum.name if beam.spectrum is not None else ""
+        file = beam.spectrum or beam.tube
+        quality = file.name if file is not None else ""
     return f"{quality}, {beam.field_at_surface_cm:g} cm field, {beam.ssd_cm:g} cm SSD, water"
 
 

@@ -33,8 +33,7 @@ from conebeam.scene import Scene
 from conebeam.scene.source import PENCIL, Beam
 from conebeam.scoring.grids import build_grids
 from conebeam.sources.emission import Emission, build_emission
-from conebeam.sources.spectrum import Spectrum
-from conebeam.spectra import spectrum_of
+from conebeam.spectra import Emitted, emitted_by
 from conebeam.transport import physics
 
 SLICE = 4096
@@ -75,11 +74,15 @@ class Engine:
     scene : Scene
     threads : int
         0 for all cores.
+    emitted : Emitted, optional
+        Instead of what the scene's source asks for.
 
     Attributes
     ----------
     scored : tuple of Scored
         What each batch yields.
+    emitted : Emitted
+        What the source sends out.
     balance : Balance
         Energy balance of the histories run by this engine so far.
     setup_seconds : float
@@ -93,7 +96,7 @@ class Engine:
         On whatever makes the scene impossible; see :meth:`Scene.check`.
     """
 
-    def __init__(self, scene: Scene, threads: int = 0) -> None:
+    def __init__(self, scene: Scene, threads: int = 0, *, emitted: Emitted | None = None) -> None:
         started = time.perf_counter()
         if threads < 0:
             raise ConfigError(f"threads must be at least 0 (0 for all cores), not {threads}")
@@ -103,7 +106,8 @@ class Engine:
         geometry = scene.check(densities)
         self._scene = scene.completed(densities)
         self._beam = scene.source.beam()
-        self.spectrum = spectrum_of(scene)
+        self.emitted = emitted or emitted_by(scene)
+        self.spectrum = self.emitted.spectrum
         if self._beam.kind == PENCIL and any(s.per == "fluence" for s in self._scene.scorers):
             raise ConfigError(
                 "scorers of a pencil source must be per 'photon', not per 'fluence'; "
@@ -135,6 +139,7 @@ class Engine:
             "physics tables": physics.tables_key(),
             "xraylib data": elements.version(),
             "kernels": kernel_key(),
+            **self.emitted.versions,
         }
 
     @property
@@ -237,7 +242,7 @@ class Engine:
         grids = build_grids(edges, deposit, zero)
         origin = _ORIGIN if lattice is None else zero
         planes = PlanePlan.together(self._plane_plans, origin, tables)
-        emission = _emission(self._beam, self.spectrum, origin)
+        emission = _emission(self._beam, self.emitted, origin)
         sizes = int(grids.sum_first[-1]), int(planes.sum_first[-1])
         if lattice is None:
             table, at = self._table, np.asarray(zero)
@@ -276,10 +281,11 @@ def _centre(bounds: NDArray[np.float64]) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _emission(beam: Beam, spectrum: Spectrum, origin: tuple[float, float, float]) -> Emission:
+def _emission(beam: Beam, emitted: Emitted, origin: tuple[float, float, float]) -> Emission:
     return build_emission(
         kind=beam.kind, shape=beam.shape, position=beam.position, direction=beam.direction,
-        centre=beam.centre, across=beam.u, along=beam.v, spectrum=spectrum, origin=origin,
+        centre=beam.centre, across=beam.u, along=beam.v, spectrum=emitted.spectrum, origin=origin,
+        columns=emitted.columns, cathode=emitted.cathode,
     )  # fmt: skip
 
 

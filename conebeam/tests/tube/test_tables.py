@@ -10,11 +10,11 @@ from conebeam.data.electrons import bremsstrahlung, elastic, ionisation, partial
 from conebeam.data.electrons.goudsmit_saunderson import STEPS, XI
 from conebeam.data.electrons.grids import ANGLE_ENERGIES
 from conebeam.data.electrons.potential import yukawa_terms
-from conebeam.data.electrons.targets import TARGETS, target
+from conebeam.data.electrons.targets import ELEMENTS, Target, target
 from conebeam.errors import DataError
 from conebeam.transport.electron.tables import build_electrons
 
-W = TARGETS["W"]
+W = target("W")
 NONE = np.full(4, -1, dtype=np.int64)
 
 
@@ -23,13 +23,13 @@ NONE = np.full(4, -1, dtype=np.int64)
 )
 def test_range_is_the_published_one(symbol: str, low: float, high: float) -> None:
     """Ranges in continuous slowing down that SpekPy installs: a difference of two, within 1 %."""
-    z = TARGETS[symbol].z
+    z = ELEMENTS[symbol].z
     table = bremsstrahlung._table("CSDA.npz")
     published = np.diff(np.interp([low, high], table[f"E{z:03d}"], table[f"rng{z}"]))[0]
     energies = np.linspace(low, high, 400)
-    radiated = bremsstrahlung.rates(TARGETS[symbol], bremsstrahlung.build(z)["chi"], energies, 1e9)[1]
-    total = stopping.stopping_power(TARGETS[symbol], energies, np.inf) + radiated
-    ours = np.trapezoid(1.0 / total, energies) * TARGETS[symbol].density_g_cm3
+    radiated = bremsstrahlung.rates(target(symbol), bremsstrahlung.build(z)["chi"], energies, 1e9)[1]
+    total = stopping.stopping_power(target(symbol), energies, np.inf) + radiated
+    ours = np.trapezoid(1.0 / total, energies) * target(symbol).density_g_cm3
     assert ours == pytest.approx(published, rel=0.01)
 
 
@@ -112,8 +112,42 @@ def test_elements_without_data_are_named() -> None:
     with pytest.raises(DataError) as error:
         target("Ag")
     assert str(error.value) == (
-        "the target must be one of W, Mo, Rh, Cu (elements with tables for electrons), not 'Ag'"
+        "the target must be one of W, W-Re, Mo, Rh, Cu (those with tables for electrons), not 'Ag'"
     )
+
+
+def test_an_alloy_is_the_sum_of_its_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bragg's rule for stopping, and cross sections by atoms: W-Re at its own density."""
+    alloy, energies = target("W-Re", 0.25), np.array([10.0, 30.0, 100.0])
+    assert 1.0 / alloy.density_g_cm3 == pytest.approx(0.75 / 19.3 + 0.25 / 21.02)
+    parts = {
+        s: Target(density_g_cm3=alloy.density_g_cm3 * w, shares={s: 1.0}) for s, w in alloy.shares.items()
+    }
+    for cut in (5.0, np.inf):
+        each = sum(stopping.stopping_power(part, energies, cut) for part in parts.values())
+        assert stopping.stopping_power(alloy, energies, cut) == pytest.approx(each, rel=1e-9)
+    each = sum(stopping.moller_rate(part, energies, 5.0) for part in parts.values())
+    assert stopping.moller_rate(alloy, energies, 5.0) == pytest.approx(each, rel=1e-9)
+    each = sum(bremsstrahlung.scale(part, energies) for part in parts.values())
+    assert bremsstrahlung.scale(alloy, energies) == pytest.approx(each, rel=1e-9)
+    monkeypatch.setattr(elastic, "ANGLE_ENERGIES", np.array([30.0]))
+    built = {s: elastic.build(part, "sr", lambda _: None) for s, part in parts.items()}
+    found = elastic.build(alloy, "sr", lambda _: None)
+    for column in ("path", "transport"):
+        assert found[column] == pytest.approx(sum(b[column] for b in built.values()), rel=1e-9)
+
+
+def test_rhenium_lies_beside_tungsten() -> None:
+    """Ionisation falls with about the square of the edge; a coefficient mistyped would show."""
+    for shell in elements.SHELLS:
+        energy = np.array([2.0, 4.0, 20.0]) * elements.edge_energy(74, shell)
+        ratio = ionisation.cross_section(75, shell, energy) / ionisation.cross_section(74, shell, energy)
+        assert np.all((ratio > 0.85) & (ratio < 0.99)), (shell, ratio)
+
+
+def test_a_share_beyond_the_whole_is_refused() -> None:
+    with pytest.raises(DataError, match=r"the share of rhenium must lie between 0 and 1, not 1\.2"):
+        target("W-Re", 1.2)
 
 
 def test_a_cut_beyond_the_tables_is_refused() -> None:

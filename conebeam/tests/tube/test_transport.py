@@ -5,28 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from tubes import bands, run
 
 from conebeam.compilation import kernel
 from conebeam.data.electrons import bremsstrahlung as brems
 from conebeam.data.electrons import elastic
 from conebeam.data.electrons.goudsmit_saunderson import LEVELS
 from conebeam.data.electrons.grids import ANGLE_ENERGIES
-from conebeam.data.electrons.targets import TARGETS
+from conebeam.data.electrons.targets import target
 from conebeam.histories import tube_scores as scores
 from conebeam.transport.electron.bremsstrahlung import sample_cosine, sample_energy
 from conebeam.transport.electron.deflection import sample_deflection, turned
 from conebeam.transport.electron.moller import sample_moller
 from conebeam.transport.electron.tables import Electrons, build_electrons
 from conebeam.transport.rng import stream
-from conebeam.tube.emission import Analog, Emission, Expected, Transport
-from conebeam.tube.engine import TubeEngine
-from conebeam.tube.model import ParallelRectangularBeam, View, XrayTube
+from conebeam.tube.emission import Analog, Expected, Transport
+from conebeam.tube.model import ParallelRectangularBeam, View
 
 DRAWS = 200_000
 LEAST_P = 1e-4
 NONE = np.full(4, -1, dtype=np.int64)
-# A plane so near that nearly everything that leaves the face crosses it.
-OPENING = View(field_cm=10.0, distance_cm=1.1, with_heel=False)
 
 
 @kernel
@@ -59,7 +57,7 @@ def draw_moller(energy: float, cut: float, out: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def tables() -> Electrons:
-    return build_electrons(TARGETS["W"], "sr", cut_kev=5.0, vacancy=NONE)
+    return build_electrons(target("W"), "sr", cut_kev=5.0, vacancy=NONE)
 
 
 def p_value(sample: np.ndarray, at: np.ndarray, density: np.ndarray, bins: int = 40) -> float:
@@ -126,23 +124,6 @@ def test_turning_keeps_length_and_angle() -> None:
         assert after @ d == pytest.approx(cosine, abs=1e-9)
 
 
-def run(
-    electrons: int,
-    emission: Emission,
-    *,
-    seed: int = 1,
-    transport: Transport | None = None,
-    view: View = OPENING,
-    **tube: object,
-) -> tuple[np.ndarray, np.ndarray, TubeEngine]:
-    """Means per electron of all scores, raw, and their absolute σ."""
-    values: dict[str, object] = {"kvp": 100.0, "elastic": "sr", **tube}
-    engine = TubeEngine(XrayTube.of(**values), view, emission=emission, transport=transport, seed=seed)
-    sums, squares = engine._run(0, electrons)
-    mean = sums / electrons
-    return mean, np.sqrt(np.maximum(squares / electrons - mean**2, 0.0) / electrons), engine
-
-
 def test_energy_is_conserved_in_every_history() -> None:
     _, _, engine = run(5_000, Analog())
     assert engine.balance[scores.WORST] < 1e-12
@@ -165,12 +146,7 @@ def test_expected_emission_agrees_with_analog_in_every_band() -> None:
     expected, sigma_expected, _ = run(30_000, Expected(), seed=3)
     for i in (scores.FIELD, scores.FIELD_ENERGY, scores.FIELD_ALL):
         assert abs(expected[i] - analog[i]) < 3.5 * np.hypot(sigma[i], sigma_expected[i])
-    chi2 = 0.0
-    for low in range(10, 95, 5):
-        band = slice(scores.SPECTRUM + 2 * low, scores.SPECTRUM + 2 * low + 10)
-        # Photons of one event share it: bins of a band are taken as fully correlated.
-        error = np.hypot(sigma[band].sum(), sigma_expected[band].sum())
-        chi2 += ((expected[band].sum() - analog[band].sum()) / error) ** 2
+    chi2 = bands((analog, sigma), (expected, sigma_expected), scores.SPECTRUM, list(range(10, 96, 5)))
     assert chi2 < stats.chi2.ppf(0.999, 17)
     assert sigma_expected[scores.FIELD] < 0.02 * expected[scores.FIELD]
 

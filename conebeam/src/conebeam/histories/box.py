@@ -18,7 +18,7 @@ from conebeam.compilation import kernel
 from conebeam.histories.balance import COLLISIONS, DEPOSITED, EMITTED, ESCAPED, WORST
 from conebeam.scoring.grids import Grids, score_line, score_point
 from conebeam.scoring.planes import Planes, score_planes
-from conebeam.sources.emission import Emission, emit
+from conebeam.sources.emission import Emission, borrowed_emission, emit
 from conebeam.transport.borrow import borrowed_grids, borrowed_physics, borrowed_planes
 from conebeam.transport.collision import BANK_SIZE, collide, energy_place
 from conebeam.transport.physics import PHOTO, PHOTO_COMPTON, TOTAL, TRANSFER, Physics
@@ -66,7 +66,7 @@ def run_box(
     seed: int,
     first: int,
     stop: int,
-    emission: Emission,
+    emission_: Emission,
     physics_: Physics,
     cut: np.float32,
     half: NDArray[np.float64],
@@ -78,6 +78,7 @@ def run_box(
     balance: NDArray[np.float64],
 ) -> None:
     """Run histories first … stop − 1; add to the sums (keV, cm⁻²) and the balance."""
+    emission = borrowed_emission(emission_)
     physics = borrowed_physics(physics_)
     grids = borrowed_grids(grids_)
     planes = borrowed_planes(planes_)

@@ -22,7 +22,7 @@ from conebeam.geometry.walk import FAR, NUDGE, OUTSIDE, distance, locate, to_loc
 from conebeam.histories.balance import COLLISIONS, DEPOSITED, EMITTED, ESCAPED, WORST
 from conebeam.scoring.grids import Grids, score_point, score_profile
 from conebeam.scoring.planes import Planes, score_planes
-from conebeam.sources.emission import Emission, emit
+from conebeam.sources.emission import Emission, borrowed_emission, emit
 from conebeam.transport.borrow import borrowed_grids, borrowed_physics, borrowed_planes
 from conebeam.transport.collision import BANK_SIZE, collide, energy_place
 from conebeam.transport.physics import PHOTO, PHOTO_COMPTON, TOTAL, TRANSFER, Physics
@@ -208,7 +208,7 @@ def run_cells(
     seed: int,
     first: int,
     stop: int,
-    emission: Emission,
+    emission_: Emission,
     physics_: Physics,
     cut: np.float32,
     table_: Table,
@@ -224,6 +224,7 @@ def run_cells(
     ``zero`` is the grids' origin in the world; all else is in the world's frame.
     """
     physics, grids, planes = borrowed_physics(physics_), borrowed_grids(grids_), borrowed_planes(planes_)
+    emission = borrowed_emission(emission_)
     table = borrowed(table_)
     bank, marks = np.empty((BANK_SIZE, 8)), np.empty((BANK_SIZE, 3), dtype=np.int64)
     ends, rates = np.empty(PROFILE_SIZE, dtype=np.float32), np.empty(PROFILE_SIZE, dtype=np.float32)

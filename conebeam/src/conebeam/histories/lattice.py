@@ -30,7 +30,7 @@ from conebeam.histories.balance import COLLISIONS, DEPOSITED, EMITTED, ESCAPED, 
 from conebeam.histories.box import enter
 from conebeam.scoring.grids import Grids, score_point, score_profile
 from conebeam.scoring.planes import Planes, score_planes
-from conebeam.sources.emission import Emission, emit
+from conebeam.sources.emission import Emission, borrowed_emission, emit
 from conebeam.transport.borrow import borrowed_grids, borrowed_physics, borrowed_planes
 from conebeam.transport.collision import BANK_SIZE, collide, energy_place
 from conebeam.transport.physics import PHOTO, PHOTO_COMPTON, TOTAL, TRANSFER, Physics
@@ -224,7 +224,7 @@ def run_lattice(
     seed: int,
     first: int,
     stop: int,
-    emission: Emission,
+    emission_: Emission,
     physics_: Physics,
     cut: np.float32,
     voxels_: Voxels,
@@ -238,6 +238,7 @@ def run_lattice(
 ) -> None:
     """Run histories first … stop − 1; add to the sums (keV, cm⁻²) and the balance."""
     physics, grids, planes = borrowed_physics(physics_), borrowed_grids(grids_), borrowed_planes(planes_)
+    emission = borrowed_emission(emission_)
     voxels = borrowed_voxels(voxels_)
     bank, marks = np.empty((BANK_SIZE, 8)), np.empty((BANK_SIZE, 3), dtype=np.int64)
     longest = voxels.x.size + voxels.y.size + voxels.z.size

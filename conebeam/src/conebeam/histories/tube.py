@@ -3,8 +3,9 @@
 Condensed history: steps of κλ₁, κ = 2⁻⁵ … 1 by powers of two and at most a multiple of
 the depth below the face, deflected as a whole at a random hinge (J. M. Fernández-Varea et al.,
 Nucl. Instrum. Methods B 73 (1993) 447, doi:10.1016/0168-583X(93)95827-R).  A step that
-crosses the face ends there.  Single scattering, collision by collision, runs in the same loop
-and is the oracle.
+crosses the face, or from one layer into the other, ends there; the distance to where two layers
+meet limits steps as the depth does.  Single scattering, collision by collision, runs in the
+same loop and is the oracle.
 
 Photons are emitted in one of two ways.  Analog: at events drawn along the steps (each
 splits into a number of photons of equal weight).  Expected: at one random point of every
@@ -26,13 +27,13 @@ from conebeam.compilation import kernel
 from conebeam.geometry.borrow import lent
 from conebeam.histories import tube_scores as scores
 from conebeam.histories.tube_emission import Way, draw_shell, expect_step, radiate, relax
-from conebeam.histories.tube_scores import Aim, Anode, add, settle
+from conebeam.histories.tube_scores import Aim, Anode, add, settle, start_comb
 from conebeam.transport.borrow import borrowed_physics
 from conebeam.transport.collision import BANK_SIZE
 from conebeam.transport.electron import tables as columns
 from conebeam.transport.electron.deflection import place, rate, sample_azimuth, sample_deflection, turned
 from conebeam.transport.electron.moller import sample_moller, scattered_cosine
-from conebeam.transport.electron.tables import Electrons
+from conebeam.transport.electron.tables import SHELLS, Electrons
 from conebeam.transport.physics import Physics
 from conebeam.transport.rng import stream, uniform64
 
@@ -69,6 +70,14 @@ borrowed_array = _array if _PLAIN else _borrowed_array
 
 
 @kernel
+def borrowed_layers(electrons_: tuple[Electrons, ...]) -> tuple[Electrons, ...]:
+    """The tables of one layer or of two, as many as came."""
+    if len(electrons_) == 1:
+        return (borrowed_electrons(electrons_[0]),)
+    return (borrowed_electrons(electrons_[0]), borrowed_electrons(electrons_[1]))
+
+
+@kernel
 def start_electron(
     anode: Anode, counter: np.uint64, step: np.uint64
 ) -> tuple[np.uint64, float, float, float]:
@@ -89,16 +98,18 @@ def start_electron(
 
 @kernel
 def step_length(
-    e: Electrons, way: Way, energy: float, w: float, i: int, f: float, counter: np.uint64, step: np.uint64
+    e: Electrons, way: Way, energy: float, near: float, i: int, f: float, counter: np.uint64, step: np.uint64
 ) -> tuple[np.uint64, float, int]:
-    """Length of a step, cm, and its level; −1 where nothing scatters at its end."""
+    """Length of a step, cm, ``near`` from the layer's nearest bound, and its level; −1 where nothing
+    scatters at its end.
+    """
     if way.single:
         counter, value = uniform64(counter, step)
         s = -math.log(value) / rate(e, i, f, columns.PATH)
         longest = _LARGEST_LOSS * energy / rate(e, i, f, columns.STOPPING)
         return counter, min(s, longest), _LEVELS if s < longest else -1
     inverse = rate(e, i, f, columns.TRANSPORT)
-    allowed, level = way.surface * w * inverse, 0
+    allowed, level = way.surface * near * inverse, 0
     while level < way.top and allowed > 2.0 * _SMALLEST * (1 << level):
         level += 1
     return counter, _SMALLEST * (1 << level) / inverse, level
@@ -137,39 +148,51 @@ def run_tube(
     stop: int,
     anode: Anode,
     aim: Aim,
-    electrons_: Electrons,
+    electrons_: tuple[Electrons, ...],
     physics_: Physics,
     filters_: NDArray[np.float64],
     way: Way,
     sums: NDArray[np.float64],
     squares: NDArray[np.float64],
     balance: NDArray[np.float64],
+    kept: NDArray[np.float64],
 ) -> None:
-    """Run histories first … stop − 1; add to the sums, their squares and the balance (keV)."""
-    e, physics, filters = borrowed_electrons(electrons_), borrowed_physics(physics_), borrowed_array(filters_)
+    """Run histories first … stop − 1; add to the sums, their squares and the balance (keV).
+
+    ``electrons_`` are those of the layer and, where there is one, of its base: one layer alone is compiled by
+    itself, without a choice at every step.  ``kept`` takes the comb's state and the photons that are kept.
+    """
+    layers = borrowed_layers(electrons_)
+    physics, filters = borrowed_physics(physics_), borrowed_array(filters_)
     bank, marks = np.empty((BANK_SIZE, 8)), np.empty((BANK_SIZE, 3), dtype=np.int64)
     now, touched, count = (
-        np.zeros(sums.size),
+        np.zeros(sums.size + kept.size),
         np.zeros(sums.size, dtype=np.int64),
         np.zeros(1, dtype=np.int64),
     )
-    waiting = np.empty((ELECTRONS_SIZE, 7))
+    waiting = np.empty((ELECTRONS_SIZE, 8))
     for history in range(first, stop):
         counter, step = stream(seed, history)
         counter, started, x, y = start_electron(anode, counter, step)
         waiting[0, 0], waiting[0, 1], waiting[0, 2], waiting[0, 3] = started, x, y, 0.0
-        waiting[0, 4], waiting[0, 5], waiting[0, 6] = anode.along, anode.across, anode.inward
+        waiting[0, 4], waiting[0, 5], waiting[0, 6] = (anode.along, anode.across, anode.inward)
+        waiting[0, 7] = 0.0
+        start_comb(aim, seed, history, now)
         left, steps = 1, 0
         stopped, reflected, shone, lost = 0.0, 0.0, 0.0, 0.0
         while left > 0:
             left -= 1
-            energy, x, y, w = waiting[left, 0], waiting[left, 1], waiting[left, 2], waiting[left, 3]
+            energy, x, y, w = (waiting[left, 0], waiting[left, 1], waiting[left, 2], waiting[left, 3])
             a, b, c = waiting[left, 4], waiting[left, 5], waiting[left, 6]
+            layer = int(waiting[left, 7])
+            e = layers[layer]
             leaves = False
             while energy > way.cut and not leaves:
                 steps += 1
                 i, f = place(energy)
-                counter, s, level = step_length(e, way, energy, w, i, f, counter, step)
+                low, high = (0.0, anode.interface) if layer == 0 else (anode.interface, math.inf)
+                near = min(w - low, high - w)
+                counter, s, level = step_length(e, way, energy, near, i, f, counter, step)
                 middle = energy - 0.5 * s * rate(e, i, f, columns.STOPPING)
                 i, f = place(middle)
                 cosine = 1.0
@@ -184,12 +207,16 @@ def run_tube(
                 w1 = w0 + hinge * c0
                 a, b, c = turned(a0, b0, c0, cosine, ca, sa)
                 w = w1 + (s - hinge) * c
-                if w1 < 0.0:
-                    # Out before the hinge: it never was deflected.
-                    leaves, s, a, b, c = True, w0 / -c0, a0, b0, c0
+                ends, bound = False, low
+                if w1 < low or w1 > high:
+                    # Across before the hinge: it never was deflected.
+                    ends, bound = True, low if w1 < low else high
+                    s, a, b, c = abs((w0 - bound) / c0), a0, b0, c0
                     hinge = s
-                elif w < 0.0:
-                    leaves, s = True, hinge + w1 / -c
+                elif w < low or w > high:
+                    ends, bound = True, low if w < low else high
+                    s = hinge + abs((w1 - bound) / c)
+                leaves = ends and bound == 0.0
                 loss = s * rate(e, i, f, columns.STOPPING)
                 # One point of the step stands for all of it.
                 counter, value = uniform64(counter, step)
@@ -199,14 +226,14 @@ def run_tube(
                 if at > hinge:
                     ea, eb, ec = a, b, c
                     on = at - hinge
-                    ex, ey, ew = x + hinge * a0 + on * a, y + hinge * b0 + on * b, w1 + on * c
-                ew = max(0.0, ew)
+                    ex, ey, ew = (x + hinge * a0 + on * a, y + hinge * b0 + on * b, w1 + on * c)
+                ew = min(max(low, ew), high)
                 x += hinge * a0 + (s - hinge) * a
                 y += hinge * b0 + (s - hinge) * b
                 if way.expected and middle > 1.001 * e.cut:
                     counter = expect_step(anode, aim, e, physics, filters, way, history, middle, s, i, f, ex, ey, ew,
                                           ea, eb, ec, bank, marks, now, touched, count, counter, step)  # fmt: skip
-                moller, photons = rate(e, i, f, columns.MOLLER), rate(e, i, f, columns.PHOTONS)
+                moller, photons = (rate(e, i, f, columns.MOLLER), rate(e, i, f, columns.PHOTONS))
                 ionise = rate(e, i, f, columns.IONISE)
                 counter, value = uniform64(counter, step)
                 value /= s
@@ -215,8 +242,8 @@ def run_tube(
                     if middle > 2.0 * e.cut and left < ELECTRONS_SIZE - 1:
                         counter, given = sample_moller(middle, e.cut, counter, step)
                         counter, ca, sa = sample_azimuth(e, counter, step)
-                        waiting[left, 0], waiting[left, 1], waiting[left, 2] = given, ex, ey
-                        waiting[left, 3] = ew
+                        waiting[left, 0], waiting[left, 1], waiting[left, 2] = (given, ex, ey)
+                        waiting[left, 3], waiting[left, 7] = ew, layer
                         waiting[left, 4], waiting[left, 5], waiting[left, 6] = turned(
                             ea, eb, ec, scattered_cosine(middle, given), ca, sa
                         )
@@ -236,7 +263,7 @@ def run_tube(
                         stopped += given - out - gone
                 elif value < moller + photons + ionise:
                     counter, shell = draw_shell(e, i, f, counter, step)
-                    if shell == 0:
+                    if shell % SHELLS == 0:
                         add(scores.K_IMPACT, 1.0, now, touched, count)
                     if not way.expected:
                         counter, _, out, gone = relax(
@@ -247,6 +274,9 @@ def run_tube(
                         lost += gone
                         stopped -= out + gone
                 energy -= loss
+                if ends and not leaves:
+                    w, layer = bound, 1 if c > 0.0 else 0
+                    e = layers[layer]
             if leaves and energy > way.cut:
                 electron_out(anode, aim, energy, x, y, a, b, c, now, touched, count)
                 reflected += energy
@@ -261,3 +291,4 @@ def run_tube(
         balance[scores.STEPS] += steps
         error = abs(started - stopped - reflected - shone - lost) / started
         balance[scores.WORST] = max(balance[scores.WORST], error)
+    kept[:] = now[sums.size :]

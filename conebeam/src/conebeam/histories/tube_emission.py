@@ -42,11 +42,11 @@ class Way(NamedTuple):
 
 @kernel
 def draw_shell(e: Electrons, i: int, f: float, counter: np.uint64, step: np.uint64) -> tuple[np.uint64, int]:
-    """Which shell an electron ionises, 0 to 3; one number."""
+    """Which shell an electron ionises, 0 to 3 and on for further elements; one number."""
     counter, value = uniform64(counter, step)
     value *= rate(e, i, f, columns.IONISE)
     last = 0
-    for shell in range(4):
+    for shell in range(e.vacancy.size):
         here = rate(e, i, f, columns.SHELL + shell)
         if here > 0.0:
             last = shell
@@ -168,7 +168,8 @@ def expect_step(
     counter, px, py, da, db, dc, up, share = place_photon(anode, aim, x, y, w, counter, step)
     counter, value = uniform64(counter, step)
     density = angular(e, energy, ratio, a * da + b * db + c * dc, value)
-    expect(anode, aim, physics, filters, k, weight * density * share, w, dc, up, px, py, now, touched, count)
+    expect(anode, aim, physics, filters, k, weight * density * share, x, y, w, dc, up, px, py,
+           now, touched, count)  # fmt: skip
     counter, value = uniform64(counter, step)
     if value < way.interior:
         counter, value = uniform64(counter, step)

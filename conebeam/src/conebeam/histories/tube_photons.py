@@ -1,7 +1,7 @@
 """Photons in a tube's target: followed one by one, or their expectation in a field.
 
 An expected photon leaves in the direction of a random point of the field, attenuated by
-exp(−μ w/|c|) on its straight way out of the depth w and by the filters; nothing is left
+exp(−μ w/|c|) on its straight way out of the depth w, in each layer by its own μ, and by the filters; nothing is left
 to chance but the point.  A photon that is followed inside does the same at every collision
 for what would be scattered there, and for the fluorescence it sets free.
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from conebeam import constants
 from conebeam.compilation import kernel
-from conebeam.histories.tube_scores import K_PHOTO, Aim, Anode, add, place_photon, tally
+from conebeam.histories.tube_scores import K_PHOTO, Aim, Anode, add, add_leaving, place_photon, tally
 from conebeam.transport.collision import collide, energy_place
 from conebeam.transport.physics import PHOTO, PHOTO_COMPTON, TOTAL, Physics
 from conebeam.transport.rng import uniform
@@ -42,24 +42,30 @@ def expect(
     filters: NDArray[np.float64],
     energy: float,
     value: float,
+    x: float,
+    y: float,
     w: float,
     c: float,
     up: float,
-    x: float,
-    y: float,
+    px: float,
+    py: float,
     now: NDArray[np.float64],
     touched: NDArray[np.int64],
     count: NDArray[np.int64],
 ) -> None:
-    """Score ``value`` photons born at depth w on their way to a point of the field."""
+    """Score ``value`` photons born at (x, y, w) on their way to a point of the field."""
     if c > -1e-6 or up <= 0.0:
         return
     index, fraction = energy_place(physics.energies, physics.first, np.float32(energy))
     low = float(physics.sections[index, 0, TOTAL])
     attenuation = low + fraction * (float(physics.sections[index + 1, 0, TOTAL]) - low)
-    depth = attenuation * anode.density * w / -c
+    depth = attenuation * anode.density[0] * min(w, anode.interface) / -c
+    if w > anode.interface:
+        low = float(physics.sections[index, 1, TOTAL])
+        attenuation = low + fraction * (float(physics.sections[index + 1, 1, TOTAL]) - low)
+        depth += attenuation * anode.density[1] * (w - anode.interface) / -c
     depth += (filters[index] + fraction * (filters[index + 1] - filters[index])) / up
-    tally(aim, energy, value * math.exp(-depth), x, y, now, touched, count)
+    tally(anode, aim, energy, value * math.exp(-depth), px, py, x, y, w, now, touched, count)
 
 
 @kernel
@@ -81,7 +87,7 @@ def expect_isotropic(
 ) -> np.uint64:
     """Score a photon of no preferred direction."""
     counter, px, py, _, _, c, up, share = place_photon(anode, aim, x, y, w, counter, step)
-    expect(anode, aim, physics, filters, energy, value * share, w, c, up, px, py, now, touched, count)
+    expect(anode, aim, physics, filters, energy, value * share, x, y, w, c, up, px, py, now, touched, count)
     return counter
 
 
@@ -93,6 +99,7 @@ def expect_scatter(
     filters: NDArray[np.float64],
     cut: float,
     energy: float,
+    layer: int,
     total: float,
     value: float,
     x: float,
@@ -114,17 +121,21 @@ def expect_scatter(
     i, f = place(np.float32(max(0.0, t)))
     share *= _FULL_TURN * _THOMSON * value / total
     # The table holds the integral of F² per gram and mole; its slope is what was integrated.
-    slope = (physics.coherent[0, i + 1] - physics.coherent[0, i]) / (
+    slope = (physics.coherent[layer, i + 1] - physics.coherent[layer, i]) / (
         physics.momenta[i + 1] - physics.momenta[i]
     )
     coherent = _AVOGADRO * (1.0 + cosine * cosine) * slope
-    expect(anode, aim, physics, filters, energy, share * coherent, w, dc, up, px, py, now, touched, count)
+    expect(
+        anode, aim, physics, filters, energy, share * coherent, x, y, w, dc, up, px, py, now, touched, count
+    )
     ratio = 1.0 / (1.0 + energy / _REST * (1.0 - cosine))
     if energy * ratio > cut:
-        s = physics.incoherent[0, i] + f * (physics.incoherent[0, i + 1] - physics.incoherent[0, i])
-        incoherent = anode.electrons_per_gram * s * ratio * ratio
+        s = physics.incoherent[layer, i] + f * (
+            physics.incoherent[layer, i + 1] - physics.incoherent[layer, i]
+        )
+        incoherent = anode.electrons_per_gram[layer] * s * ratio * ratio
         incoherent *= ratio + 1.0 / ratio - 1.0 + cosine * cosine
-        expect(anode, aim, physics, filters, energy * ratio, share * incoherent, w, dc, up, px, py,
+        expect(anode, aim, physics, filters, energy * ratio, share * incoherent, x, y, w, dc, up, px, py,
                now, touched, count)  # fmt: skip
     return counter
 
@@ -166,18 +177,29 @@ def follow_photon(
     u, v, d = np.float32(a), np.float32(b), np.float32(c)
     shone, lost, banked = 0.0, 0.0, 0
     while True:
+        layer = 1 if w > anode.interface else 0
         while k > cut32:
             index, fraction = energy_place(physics.energies, physics.first, k)
-            here, there = physics.sections[index, 0], physics.sections[index + 1, 0]
-            total = here[TOTAL] + fraction * (there[TOTAL] - here[TOTAL])
             counter, value = uniform(counter, step)
-            flight = -math.log(np.float64(value)) / (float(total) * anode.density)
-            deeper = w + flight * d
+            free = -math.log(np.float64(value))
+            while True:
+                here, there = physics.sections[index, layer], physics.sections[index + 1, layer]
+                total = here[TOTAL] + fraction * (there[TOTAL] - here[TOTAL])
+                flight = free / (float(total) * anode.density[layer])
+                deeper = w + flight * d
+                if (deeper <= anode.interface) if layer == 0 else (deeper >= anode.interface):
+                    break
+                # What is left of the free path goes on in the other layer.
+                through = (anode.interface - w) / d
+                free -= through * float(total) * anode.density[layer]
+                x, y, w, layer = x + through * u, y + through * v, anode.interface, 1 - layer
             if deeper <= 0.0:
                 shone += float(k) * weight
+                if aim.angles > 0:
+                    add_leaving(anode, aim, float(k), weight, float(u), float(d), now, touched, count)
                 if not expected:
                     out = w / -float(d)
-                    _leave(anode, aim, filters, index, fraction, k, weight, x + out * u, y + out * v,
+                    _leave(anode, aim, filters, index, fraction, k, weight, x + out * u, y + out * v, x, y, w,
                            u, v, d, now, touched, count)  # fmt: skip
                 break
             if deeper >= anode.thickness:
@@ -185,18 +207,19 @@ def follow_photon(
                 break
             x, y, w = x + flight * u, y + flight * v, deeper
             if expected:
-                counter = expect_scatter(anode, aim, physics, filters, cut, float(k), float(total), weight, x, y, w,
-                                         float(u), float(v), float(d), now, touched, count, counter, step)  # fmt: skip
+                counter = expect_scatter(anode, aim, physics, filters, cut, float(k), layer, float(total), weight,
+                                         x, y, w, float(u), float(v), float(d), now, touched, count,
+                                         counter, step)  # fmt: skip
             photo = here[PHOTO] + fraction * (there[PHOTO] - here[PHOTO])
             scattering = here[PHOTO_COMPTON]
             scattering += fraction * (there[PHOTO_COMPTON] - scattering)
             before = banked
             counter, k, u, v, d, _, _, banked = collide(
-                physics, cut32, 0, index, fraction, total, photo, scattering, x, y, w, u, v, d,
+                physics, cut32, layer, index, fraction, total, photo, scattering, x, y, w, u, v, d,
                 k, weight32, history, 0, bank, marks, banked, counter, step,
             )  # fmt: skip
             for n in range(before, banked):
-                if bank[n, 6] > anode.k_lines:
+                if bank[n, 6] > anode.k_lines[layer]:
                     add(K_PHOTO, weight, now, touched, count)
                 if expected:
                     counter = expect_isotropic(anode, aim, physics, filters, bank[n, 6], weight, bank[n, 0],
@@ -220,6 +243,9 @@ def _leave(
     weight: float,
     x: float,
     y: float,
+    from_x: float,
+    from_y: float,
+    from_w: float,
     a: float,
     b: float,
     c: float,
@@ -236,4 +262,5 @@ def _leave(
         return
     px = -x * anode.sine + reach * (-a * anode.sine - c * anode.cosine)
     depth = (filters[index] + fraction * (filters[index + 1] - filters[index])) / up
-    tally(aim, energy, weight * math.exp(-depth), px, y + reach * b, now, touched, count)
+    tally(anode, aim, energy, weight * math.exp(-depth), px, y + reach * b, from_x, from_y, from_w,
+          now, touched, count)  # fmt: skip

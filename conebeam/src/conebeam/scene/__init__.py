@@ -35,6 +35,7 @@ from conebeam.scene.source import (
     Rectangle,
     SpectrumFile,
     Tube,
+    TubeResultFile,
     Turn,
     parse_filter,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "SphereCell",
     "TargetSpec",
     "Tube",
+    "TubeResultFile",
     "Turn",
     "Voxels",
     "WaterBox",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from conebeam.errors import ConfigError
 
 _DEPTH: ContextVar[int] = ContextVar("depth", default=0)
-_SOURCE_TAGS = {"point", "parallel", "pencil", "rectangle", "circle", "mono", "csv", "tube"}
+_SOURCE_TAGS = {"point", "parallel", "pencil", "rectangle", "circle", "mono", "csv", "tube", "tube_result"}
 _CELL_TAGS = {"box", "sphere", "ellipsoid", "cylinder", "cone", "wedge"}
 _PHANTOM_TAGS = {"water_box", "slabs", "cylinder", "voxels"}
 _SCORER_TAGS = {"dose", "energy", "fluence", "air_kerma"}

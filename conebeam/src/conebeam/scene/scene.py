@@ -26,7 +26,7 @@ from conebeam.job import MIN_BATCHES
 from conebeam.scene.model import Fraction, Model
 from conebeam.scene.phantom import Phantom, Shape, Voxels, lone_lattice
 from conebeam.scene.scorer import DoseScorer, EnergyScorer, KermaScorer, Scorer
-from conebeam.scene.source import PENCIL, POINT, Source, SpectrumFile, field_points
+from conebeam.scene.source import PENCIL, POINT, Source, SpectrumFile, TubeResultFile, field_points
 from conebeam.scene.toml import dumps
 
 VERSION = 1
@@ -195,7 +195,7 @@ class Scene(Model):
             If one is missing.
         """
         named: list[str] = []
-        if isinstance(self.source.spectrum, SpectrumFile):
+        if isinstance(self.source.spectrum, SpectrumFile | TubeResultFile):
             named.append(self.source.spectrum.file)
         if isinstance(self.phantom, Voxels):
             named.append(self.phantom.file)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
+from conebeam.errors import ConfigError
 from conebeam.scene.model import Length, Model, Point
 
 MAX_HALF_ANGLE_DEG = 85.0
@@ -77,7 +78,34 @@ class Tube(Model):
         return value
 
 
-Spectrum = Annotated[Monoenergetic | SpectrumFile | Tube, Field(discriminator="kind")]
+class TubeResultFile(Model):
+    """A tube by Monte Carlo: the finished result of ``conebeam tube --out``.
+
+    Parameters
+    ----------
+    file : str
+        HDF5.
+    heel : bool
+        Intensity and spectrum of each column of the field, which a point source alone can have;
+        otherwise the spectrum that is the mean over the tube's field.
+    cathode : tuple of 3 floats, optional
+        Direction from anode to cathode, whose part in the field's plane counts; the direction
+        across the field if left out.
+    """
+
+    kind: Literal["tube_result"] = "tube_result"
+    file: str
+    heel: bool = True
+    cathode: Point | None = None
+
+    @model_validator(mode="after")
+    def _cathode_needs_heel(self) -> TubeResultFile:
+        if self.cathode is not None and not self.heel:
+            raise ValueError("must have no cathode where heel is false; leave one out")
+        return self
+
+
+Spectrum = Annotated[Monoenergetic | SpectrumFile | Tube | TubeResultFile, Field(discriminator="kind")]
 
 
 class _Field(Model):
@@ -166,6 +194,16 @@ class _Source(Model):
     spectrum: Spectrum
     turn: Turn | None = None
 
+    @model_validator(mode="after")
+    def _heel_has_a_direction(self) -> _Source:
+        wanted, kind = self.spectrum, getattr(self, "kind", "point")
+        if isinstance(wanted, TubeResultFile) and wanted.heel and kind != "point":
+            raise ValueError(
+                f"must be a point to have a tube's heel, not of kind '{kind}'; "
+                "say heel = false for the mean spectrum of the tube's field"
+            )
+        return self
+
     def _turned(self, beam: Beam) -> Beam:
         if self.turn is None:
             return beam
@@ -204,6 +242,27 @@ class PointSource(_Source):
                 f"not {half:.1f}; make the field smaller or move it away from the source"
             )
         return self
+
+    def cathode(self) -> NDArray[np.float64]:
+        """Unit vector from anode to cathode in the field's plane, rotation applied, shape (3,).
+
+        Raises
+        ------
+        ConfigError
+            If the one given is at right angles to the field.
+        """
+        across, up = self.field.axes()
+        given = self.spectrum.cathode if isinstance(self.spectrum, TubeResultFile) else None
+        found = across
+        if given is not None:
+            found = across * (across @ np.asarray(given)) + up * (up @ np.asarray(given))
+            if np.linalg.norm(found) < 1e-9:
+                raise ConfigError(
+                    f"source.spectrum.cathode must not be at right angles to the field, as {given} is; give a "
+                    "direction along it"
+                )
+        unit: NDArray[np.float64] = found / np.linalg.norm(found)
+        return unit if self.turn is None else self.turn.matrix() @ unit
 
     def beam(self) -> Beam:
         """The source as numbers."""

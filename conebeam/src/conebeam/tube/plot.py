@@ -1,6 +1,8 @@
-"""Pictures of a tube: spectrum and heel."""
+"""Pictures of a tube: spectrum, heel, focal spot, and photons that leave the target."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +18,7 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 def tube_figure(
     result: TubeResult, *, spectrum: Curve | None = None, heel: Curve | None = None, name: str = ""
 ) -> Figure:
-    """Spectrum and heel, beside another's where given.
+    """Spectrum and what else the view asked for, beside another's where given.
 
     Parameters
     ----------
@@ -26,12 +28,18 @@ def tube_figure(
         Of the other.
     """
     tube = result.tube
-    title = f"{tube.target}, {tube.kvp:g} kV, {tube.anode_angle_deg:g} degrees, {_filters(result)}"
-    figure = new_figure((11.0, 4.2) if result.view.with_heel else (6.4, 4.2), title)
-    axes = figure.subplots(1, 2 if result.view.with_heel else 1, squeeze=False)[0]
-    _draw_spectrum(axes[0], result, spectrum, name)
-    if result.view.with_heel:
-        _draw_heel(axes[1], result, heel, name)
+    title = f"{tube.made_of}, {tube.kvp:g} kV, {tube.anode_angle_deg:g} degrees, {_filters(result)}"
+    view = result.view
+    parts: list[Callable[[Axes], None]] = [lambda ax: _draw_spectrum(ax, result, spectrum, name)]
+    if view.with_heel:
+        parts.append(lambda ax: _draw_heel(ax, result, heel, name))
+    if view.spot_pixels:
+        parts.append(lambda ax: _draw_spot(ax, result))
+    if view.angles:
+        parts.append(lambda ax: _draw_leaving(ax, result))
+    figure = new_figure((6.4 if len(parts) == 1 else 5.5 * len(parts), 4.2), title)
+    for ax, draw in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+        draw(ax)
     return figure
 
 
@@ -74,4 +82,27 @@ def _draw_heel(ax: Axes, result: TubeResult, other: Curve | None, name: str) -> 
     ax.set_ylabel("fluence above 15 keV\nrelative to the axis", fontsize=9)
     ax.set_ylim(bottom=0.0)
     ax.legend(fontsize=8, frameon=False)
+    tidy(ax)
+
+
+def _draw_spot(ax: Axes, result: TubeResult) -> None:
+    edges, largest = result.spot_edges_mm, float(result.spot.max())
+    seen = result.spot.T / largest if largest > 0.0 else result.spot.T
+    ax.pcolormesh(edges, edges, seen, cmap="gray_r", vmin=0.0, vmax=1.0)
+    ax.set_aspect("equal")
+    ax.set_xlabel("x (mm), + to the cathode", fontsize=9)
+    ax.set_ylabel("y (mm)", fontsize=9)
+    ax.set_title("focal spot, above 15 keV", fontsize=9)
+    tidy(ax)
+
+
+def _draw_leaving(ax: Axes, result: TubeResult) -> None:
+    edges = result.angle_edges_deg
+    ring = 2.0 * np.pi * -np.diff(np.cos(np.radians(edges)))
+    per_sr = result.leaving / ring[:, None] / np.diff(result.energy_edges)
+    shown = np.log10(np.maximum(per_sr, 1e-4 * max(float(per_sr.max()), 1e-300)))
+    ax.pcolormesh(result.energy_edges, edges, shown, cmap="gray_r")
+    ax.set_xlabel("energy (keV)", fontsize=9)
+    ax.set_ylabel("angle to the beam's axis (degrees)", fontsize=9)
+    ax.set_title("photons out of the target, per sr and keV, logarithm", fontsize=9)
     tidy(ax)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from conebeam.histories import tube_scores as scores
 from conebeam.plans import air_kerma_response
 from conebeam.result import Result
+from conebeam.sources.tube_beam import relative_sigma
 from conebeam.tube.engine import FIELD_TOTALS, SQUARES
 from conebeam.tube.model import View, XrayTube
 from conebeam.units import GRAY_PER_KEV_PER_GRAM
@@ -37,6 +38,20 @@ class TubeResult:
         cm, from the anode's side (negative) to the cathode's.
     heel, heel_sigma : array, shape (20,)
         Fluence above 15 keV in |y| ≤ 10 cm, per cm² and electron.
+    column_edges : array, shape (m + 1,)
+        cm, along x as ``heel_edges``; m is 0 where the view has no columns.
+    columns, columns_sigma : array, shape (m, n)
+        Spectra as ``fluence``, each of its strip of the field.
+    column_totals, column_totals_sigma : array, shape (m,)
+        Photons of all energies in each strip, per cm² and electron.
+    spot_edges_mm : array, shape (p + 1,)
+        Along x and y; p is 0 where the view asks for no image.
+    spot, spot_sigma : array, shape (p, p)
+        Fluence above 15 keV in the field by where it comes from, x by y, per cm² and electron.
+    angle_edges_deg : array, shape (q + 1,)
+        To the beam's axis; q is 0 where the view asks for no angles.
+    leaving, leaving_sigma : array, shape (q, n)
+        Photons out of the target's face, before filters, per electron.
     electrons : int
     cpu_seconds : float
     """
@@ -45,14 +60,30 @@ class TubeResult:
         self.tube, self.view = tube, view
         self.electrons, self.cpu_seconds = result.histories, result.cpu_seconds
         self._values, self._sigmas = {}, {}
-        for name in ("field", "totals", "spectrum", "heel"):
+        strips = ("columns", "column totals") if view.columns else ()
+        more = [name for name, wanted in (("spot", view.spot_pixels), ("leaving", view.angles)) if wanted]
+        for name in ("field", "totals", "spectrum", "heel", *strips, *more):
             mean, squares = result[name].values, result[name + SQUARES].values
             self._values[name] = mean
-            self._sigmas[name] = _relative(mean, squares, result.histories)
+            self._sigmas[name] = relative_sigma(mean, squares, result.histories)
         self.fluence, self.fluence_sigma = self._values["spectrum"], self._sigmas["spectrum"]
         self.heel, self.heel_sigma = self._values["heel"], self._sigmas["heel"]
         self.energy_edges = np.arange(self.fluence.size + 1) / scores.BINS_PER_KEV
         self.heel_edges = np.linspace(-scores.HEEL_CM, scores.HEEL_CM, scores.HEEL_BINS + 1)
+        bins, half = self.fluence.size, 0.5 * view.field_cm
+        # What the view does not ask for is empty.
+        none = {
+            "columns": np.zeros((0, bins)), "column totals": np.zeros(0), "spot": np.zeros((0, 0)),
+            "leaving": np.zeros((0, bins)),
+        }  # fmt: skip
+        values, sigmas = {**none, **self._values}, {**none, **self._sigmas}
+        self.columns, self.columns_sigma = values["columns"], sigmas["columns"]
+        self.column_totals, self.column_totals_sigma = values["column totals"], sigmas["column totals"]
+        self.column_edges = np.linspace(-half, half, view.columns + 1) if view.columns else np.zeros(1)
+        self.spot, self.spot_sigma = values["spot"], sigmas["spot"]
+        self.spot_edges_mm = np.linspace(-view.spot_half_mm, view.spot_half_mm, view.spot_pixels + 1)
+        self.leaving, self.leaving_sigma = values["leaving"], sigmas["leaving"]
+        self.angle_edges_deg = np.linspace(0.0, 180.0, view.angles + 1)
 
     def total(self, index: int) -> tuple[float, float]:
         """A total of :mod:`conebeam.histories.tube_scores` per electron, and its relative σ."""
@@ -106,6 +137,27 @@ class TubeResult:
                 "fluence": self.heel.tolist(),
                 "sigma": _plain(self.heel_sigma),
             }
+        if self.view.columns:
+            content["columns"] = {
+                "x_cm_edges": self.column_edges.tolist(),
+                "fluence_per_cm2_per_electron": self.columns.tolist(),
+                "sigma": [_plain(sigma) for sigma in self.columns_sigma],
+                "total_per_cm2_per_electron": self.column_totals.tolist(),
+                "total_sigma": _plain(self.column_totals_sigma),
+            }
+        if self.view.spot_pixels:
+            content["spot"] = {
+                "x_mm_edges": self.spot_edges_mm.tolist(),
+                "y_mm_edges": self.spot_edges_mm.tolist(),
+                "fluence_above_15kev_per_cm2_per_electron": self.spot.tolist(),
+                "sigma": [_plain(sigma) for sigma in self.spot_sigma],
+            }
+        if self.view.angles:
+            content["leaving"] = {
+                "angle_deg_edges": self.angle_edges_deg.tolist(),
+                "photons_per_electron": self.leaving.tolist(),
+                "sigma": [_plain(sigma) for sigma in self.leaving_sigma],
+            }
         return content
 
 
@@ -153,15 +205,6 @@ def half_value_layer_mm(
 
 def _within(energies: NDArray[np.float64], low: float, high: float) -> NDArray[np.bool_]:
     return (energies > low) & (energies < high)
-
-
-def _relative(mean: NDArray[np.float64], squares: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Relative σ of means over n histories from the mean of squares."""
-    found = np.full(mean.shape, math.nan)
-    known = mean > 0.0
-    variance = np.maximum(squares[known] - mean[known] ** 2, 0.0) / max(1, n - 1)
-    found[known] = np.sqrt(variance) / mean[known]
-    return found
 
 
 def _number(value: float) -> float | None:

@@ -63,7 +63,9 @@ def tube_job(
         tube, view, emission=emission, transport=transport, seed=seed, threads=threads, progress=progress,
         batch=-(-plan.histories // plan.batches),
     )  # fmt: skip
-    origin = provenance(scene=tube.to_toml(), seed=seed, versions=engine.versions)
+    # A run to an uncertainty has no last batch to tell by that it is finished.
+    versions = {**engine.versions, "until": "electrons" if target is None else "uncertainty"}
+    origin = provenance(scene=tube.to_toml(), seed=seed, versions=versions)
     return Job(runner=engine, provenance=origin, plan=plan, target=target, path=path)
 
 

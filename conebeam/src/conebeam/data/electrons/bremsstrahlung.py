@@ -2,7 +2,8 @@
 
 dσ/dk = Z²/β² χ(E, k/E)/k with χ in mb; the angular distribution S(E, k/E, cos θ) is
 normalised so that its mean over the sphere is 1.  Both tables are those that SpekPy
-installs (``data/tables/advanced/NIST.npz``, ``KQP.npz``) and are read from there.
+installs (``data/tables/advanced/NIST.npz``, ``KQP.npz``) and are read from there.  They
+have no rhenium: it takes tungsten's χ and S with its own Z².
 
 References
 ----------
@@ -28,6 +29,11 @@ from conebeam.errors import ConfigError
 CHI_STEP_KEV, CHI_RATIOS = 2.5, 40
 SHAPE_STEP_KEV, SHAPE_RATIOS, SHAPE_COSINES = 5.0, 20, 48
 MILLIBARN_CM2 = 1e-27
+
+
+def stands_for(target: Target) -> int:
+    """Atomic number whose χ and S a target takes: its lightest element's (tungsten's in W-Re)."""
+    return target.elements[0].z
 
 
 def build(z: int) -> Arrays:
@@ -98,7 +104,8 @@ def interpolated_chi(
 def scale(target: Target, energies: NDArray[np.float64]) -> NDArray[np.float64]:
     """Atoms/cm³ · Z²/β² in 1/(mb cm): times χ/k it is the rate per cm and keV, shape (n,)."""
     beta2 = beta_squared(np.maximum(energies, MIN_ENERGY_KEV))
-    found: NDArray[np.float64] = target.atoms_per_cm3 * target.z**2 * MILLIBARN_CM2 / beta2
+    squares = sum(n * element.z**2 for n, element in zip(target.atoms_per_cm3, target.elements, strict=True))
+    found: NDArray[np.float64] = squares * MILLIBARN_CM2 / beta2
     return found
 
 

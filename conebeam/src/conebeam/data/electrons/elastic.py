@@ -60,7 +60,7 @@ def angle_grid() -> NDArray[np.float64]:
 
 
 def build(target: Target, model: Model, progress: Callable[[float], None]) -> Arrays:
-    """Tables of one element.
+    """Tables of a target; an alloy's cross section is the mean over its atoms.
 
     Returns
     -------
@@ -72,17 +72,21 @@ def build(target: Target, model: Model, progress: Callable[[float], None]) -> Ar
     """
     mu = angle_grid()
     step, legendre = np.diff(mu), Legendre(mu)
+    atoms = target.atoms_per_cm3
+    all_atoms = sum(atoms)
     n = ANGLE_ENERGIES.size
     path, transport = np.zeros(n), np.zeros(n)
     quantiles, half = np.zeros((LEVELS + 1, n, QUANTILES)), np.zeros((LEVELS + 1, n))
     for i, energy in enumerate(ANGLE_ENERGIES):
-        density = cross_section(target.z, model, float(energy), mu)
+        density = np.zeros(mu.size)
+        for count, element in zip(atoms, target.elements, strict=True):
+            density += count / all_atoms * cross_section(element.z, model, float(energy), mu)
         weight = np.zeros(mu.size)
         weight[1:] += 0.5 * step * density[1:]
         weight[:-1] += 0.5 * step * density[:-1]
         total = weight.sum()
         cumulative = np.concatenate(([0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * step))) / total
-        path[i] = 4.0 * np.pi * total * target.atoms_per_cm3
+        path[i] = 4.0 * np.pi * total * all_atoms
         transport[i] = path[i] * 2.0 * (mu @ weight) / total
         tables = multiple(legendre, mu, weight / total, cumulative, float(path[i] / transport[i]))
         for level, (table, middle) in enumerate([*tables, single(mu, cumulative)]):

@@ -11,7 +11,8 @@ a fit to distorted-wave calculations; above, with X = p/mc,
 References
 ----------
 D. Bote, F. Salvat, A. Jablonski, C. J. Powell, At. Data Nucl. Data Tables 95 (2009) 871,
-doi:10.1016/j.adt.2009.08.001, equations 3 and 4 and table 1 (K, L1, L2, L3 of Cu, Mo, Rh, W);
+doi:10.1016/j.adt.2009.08.001, equations 3 and 4 and table 1 (K, L1, L2, L3 of Cu, Mo, Rh, W, Re),
+the figures compared with those in NicholasWMRitchie/BoteSalvatICX.jl, ``src/xione.jl``, at 0e7c34a;
 D. Bote, F. Salvat, Phys. Rev. A 77 (2008) 042701, doi:10.1103/PhysRevA.77.042701.
 """
 
@@ -66,6 +67,12 @@ _SHELLS: Mapping[int, tuple[Shell, ...]] = {
         Shell((0.00231, 4.66e-5, -0.00214, 0.00364, -0.0057), 4.65e-8, 0.261, (1.1, 6.84, -3.44, 2.36)),
         Shell((0.00377, 6.68e-5, -0.00343, 0.00572, -0.00864), 1.01e-7, 0.356, (0.431, 6.98, -1.38, 0.654)),
     ),
+    75: (
+        Shell((0.000375, 2.77e-5, -0.00058, 0.00181, -0.00409), 5.93e-9, -0.645, (2.83, 6.04, -9.36, 5.66)),
+        Shell((0.00192, 4.0e-5, -0.0018, 0.00166, -0.00179), 3.22e-8, 0.241, (-0.0858, 6.61, 0.00501, -0.723)),
+        Shell((0.00223, 4.62e-5, -0.00206, 0.00351, -0.00556), 4.46e-8, 0.233, (1.18, 6.83, -3.6, 2.51)),
+        Shell((0.00365, 6.61e-5, -0.0033, 0.00551, -0.00831), 9.69e-8, 0.334, (0.456, 6.99, -1.45, 0.704)),
+    ),
 }  # fmt: skip
 
 
@@ -75,7 +82,7 @@ def cross_section(z: int, shell: str, energies: NDArray[np.float64]) -> NDArray[
     Parameters
     ----------
     z : int
-        29, 42, 45 or 74.
+        29, 42, 45, 74 or 75.
     shell : str
         ``K``, ``L1``, ``L2`` or ``L3``.
     energies : array, shape (n,)
@@ -92,7 +99,7 @@ def cross_section(z: int, shell: str, energies: NDArray[np.float64]) -> NDArray[
         If the element is not in the table.
     """
     if z not in _SHELLS:
-        raise DataError(f"ionisation by electrons must be of Z = 29, 42, 45 or 74, not {z}")
+        raise DataError(f"ionisation by electrons must be of Z = 29, 42, 45, 74 or 75, not {z}")
     s = _SHELLS[z][elements.SHELLS.index(shell)]
     u = energies / elements.edge_energy(z, shell)
     above = np.where(u > 1.0, energies, 1.0)

@@ -5,7 +5,8 @@ Losses below the cut W are continuous,
     S = K/β² [ln(2(τ + 2)/(I/mc²)²) + F(τ, W) − δ],    K = 2π r_e² mc² · electrons/cm³,
 
 with F of Berger and Seltzer for losses up to W and Sternheimer's density effect δ; those
-above W up to half the energy are collisions with Møller's cross section.
+above W up to half the energy are collisions with Møller's cross section.  In an alloy ln I and δ
+are means over the electrons, which makes S Bragg's sum of the elements'.
 
 References
 ----------
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from conebeam import constants
 from conebeam.data.electrons.grids import MIN_ENERGY_KEV
-from conebeam.data.electrons.targets import Target
+from conebeam.data.electrons.targets import Element, Target
 
 _JOY_LUO, _JOY_LUO_BELOW = 0.85, 6.3
 
@@ -35,7 +36,14 @@ def beta_squared(energies: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def density_effect(target: Target, energies: NDArray[np.float64]) -> NDArray[np.float64]:
     """δ, shape of the energies (keV)."""
-    c, x0, x1, a, m, d0 = target.density_effect
+    found = np.zeros(energies.shape)
+    for share, element in zip(target.electron_shares, target.elements, strict=True):
+        found += share * _sternheimer(element, energies)
+    return found
+
+
+def _sternheimer(element: Element, energies: NDArray[np.float64]) -> NDArray[np.float64]:
+    c, x0, x1, a, m, d0 = element.density_effect
     tau = energies / constants.ELECTRON_REST_KEV
     x = 0.5 * np.log10(tau * (tau + 2.0))
     above = 2.0 * np.log(10.0) * x - c + a * np.maximum(x1 - x, 0.0) ** m
@@ -93,6 +101,5 @@ def moller_rate(target: Target, energies: NDArray[np.float64], cut_kev: float) -
 
 def _constant(target: Target) -> float:
     """K in keV/cm."""
-    electrons = target.atoms_per_cm3 * target.z
     area = 2.0 * np.pi * constants.CLASSICAL_ELECTRON_RADIUS_CM**2
-    return float(area * constants.ELECTRON_REST_KEV * electrons)
+    return float(area * constants.ELECTRON_REST_KEV * target.electrons_per_cm3)

@@ -1,4 +1,4 @@
-"""Tables of electrons in one element, as the kernels read them.
+"""Tables of electrons in one layer of a target, as the kernels read them.
 
 Rates lie evenly in energy, all of one energy side by side; what follows from the cross
 sections of :mod:`conebeam.data.electrons` is built once and kept on disk.
@@ -22,21 +22,21 @@ from conebeam.errors import DataError
 
 # Columns of the rates.
 TRANSPORT, PATH, STOPPING, MOLLER, PHOTONS, SCALE, IONISE = range(7)
-SHELL = 7
-COLUMNS = SHELL + len(elements.SHELLS)
+SHELL = 7  # the first of four for each element
+SHELLS = len(elements.SHELLS)
 AZIMUTHS = 4096
 
 
 class Electrons(NamedTuple):
-    """Tables of one element; lengths in cm, energies in keV."""
+    """Tables of one layer of n elements; lengths in cm, energies in keV."""
 
-    rates: NDArray[np.float64]  # (601, 11): 1/λ1, 1/λ, keV/cm, Møller, photons, 1/(mb cm), shells
+    rates: NDArray[np.float64]  # (601, 7 + 4n): 1/λ1, 1/λ, keV/cm, Møller, photons, 1/(mb cm), all, shells
     quantiles: NDArray[np.float32]  # (7, 28, 257): u of the deflection; the last level one collision
     half: NDArray[np.float32]  # (7, 28): median of μ
     chi: NDArray[np.float64]  # (61, 41), mb
     shape: NDArray[np.float32]  # (31, 21, 49), mean 1 over the sphere
     shape_bound: NDArray[np.float64]  # (31,), largest of its energy and the next
-    vacancy: NDArray[np.int64]  # (4,), of the photon tables, or -1 where no photon above the cut follows
+    vacancy: NDArray[np.int64]  # (4n,), of the photon tables, or -1 where no photon above the cut follows
     turns: NDArray[np.float64]  # (4096, 2), cosine and sine of azimuths
     cut: float  # of photons and of the losses that make Møller electrons
 
@@ -49,7 +49,7 @@ def build_electrons(
     vacancy: NDArray[np.int64],
     progress: Callable[[float], None] | None = None,
 ) -> Electrons:
-    """Tables of an element, from disk where they were built before.
+    """Tables of a layer, from disk where they were built before.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def build_electrons(
         ``pw`` or ``sr``.
     cut_kev : float
         Photons and secondary electrons below it are not followed.
-    vacancy : array, shape (4,)
-        Vacancies of K, L1, L2, L3 in the photon tables.
+    vacancy : array, shape (4n,)
+        Vacancies of K, L1, L2, L3 of the n elements in the photon tables.
     progress : callable, optional
         Told the share done, 0 to 1, while tables are built.
 
@@ -73,8 +73,11 @@ def build_electrons(
     if not 1.0 <= cut_kev <= 0.5 * MAX_ENERGY_KEV:
         raise DataError(f"the cut must lie in 1 to {0.5 * MAX_ENERGY_KEV:g} keV, not {cut_kev:g}")
     tell = progress or (lambda _share: None)
-    scattering = store.stored("elastic", _key(target, model), lambda: elastic.build(target, model, tell))
-    emission = store.stored("bremsstrahlung", _key(target, ""), lambda: bremsstrahlung.build(target.z))
+    shares = [[element.z, n] for element, n in zip(target.elements, target.atoms_per_cm3, strict=True)]
+    key: dict[str, object] = {"model": model, "atoms": shares}
+    scattering = store.stored("elastic", _key(key), lambda: elastic.build(target, model, tell))
+    z = bremsstrahlung.stands_for(target)
+    emission = store.stored("bremsstrahlung", _key({"z": z}), lambda: bremsstrahlung.build(z))
     shape = np.ascontiguousarray(emission["shape"], dtype=np.float32)
     largest = shape.max(axis=(1, 2)).astype(np.float64)
     angle = 2.0 * np.pi * (np.arange(AZIMUTHS) + 0.5) / AZIMUTHS
@@ -97,10 +100,10 @@ def tables_key() -> str:
     return source_digest("constants.py", "data/elements.py", "data/electrons")
 
 
-def _key(target: Target, model: str) -> dict[str, object]:
+def _key(what: dict[str, object]) -> dict[str, object]:
     return {
         "tables": tables_key(), "xraylib": elements.version(), "numpy": np.__version__,
-        "spekpy": metadata.version("spekpy"), "z": target.z, "model": model,
+        "spekpy": metadata.version("spekpy"), **what,
     }  # fmt: skip
 
 
@@ -111,7 +114,7 @@ def _rates(
     cut: float,
     vacancy: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    found = np.zeros((RATE_ENERGIES.size, COLUMNS))
+    found = np.zeros((RATE_ENERGIES.size, SHELL + vacancy.size))
     at = np.log(np.maximum(RATE_ENERGIES, ANGLE_ENERGIES[0]))
     for column, name in ((TRANSPORT, "transport"), (PATH, "path")):
         found[:, column] = np.exp(np.interp(at, np.log(ANGLE_ENERGIES), np.log(scattering[name])))
@@ -120,9 +123,9 @@ def _rates(
     found[:, MOLLER] = stopping.moller_rate(target, RATE_ENERGIES, cut)
     found[:, PHOTONS] = photons
     found[:, SCALE] = bremsstrahlung.scale(target, RATE_ENERGIES)
-    for i, shell in enumerate(elements.SHELLS):
-        if vacancy[i] >= 0:
-            sigma = ionisation.cross_section(target.z, shell, RATE_ENERGIES)
-            found[:, SHELL + i] = target.atoms_per_cm3 * sigma
+    for i in np.flatnonzero(vacancy >= 0).tolist():
+        element, shell = divmod(i, SHELLS)
+        sigma = ionisation.cross_section(target.elements[element].z, elements.SHELLS[shell], RATE_ENERGIES)
+        found[:, SHELL + i] = target.atoms_per_cm3[element] * sigma
     found[:, IONISE] = found[:, SHELL:].sum(axis=1)
     return found
