@@ -17,6 +17,7 @@ from conebeam.cli_tables import depth_table
 from conebeam.cli_tube import kept_tube
 from conebeam.cli_tube import register as register_tube
 from conebeam.dose import Beam, as_json, build_scene
+from conebeam.errors import ConfigError
 from conebeam.job import Job
 from conebeam.provenance import provenance
 from conebeam.result_file import check_writable, write_text
@@ -76,7 +77,7 @@ def dose(
         ),
     ] = None,
     heel: Annotated[bool, typer.Option(help="Of the tube; +x is the cathode's side.")] = True,
-    tube_electrons: Annotated[int, typer.Option(help="For a tube in TOML.")] = 200_000,
+    tube_electrons: Annotated[int | None, typer.Option(help="For a tube in TOML.  [default: 200000]")] = None,
     histories: Annotated[int, typer.Option(help="Photons.")] = 2_000_000,
     seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 1,
     threads: Annotated[int, typer.Option(help="0 for all cores.")] = 0,
@@ -93,9 +94,12 @@ def dose(
             filters=tuple(filter_ or ()), tube=tube, heel=heel, field_cm=field_cm, field_at_cm=field_at_cm, ssd_cm=ssd_cm,
             phantom_cm=phantom_cm,
         )  # fmt: skip
-        if tube is not None and tube.suffix == ".toml":
+        runs_tube = tube is not None and tube.suffix == ".toml"
+        if tube_electrons is not None and not runs_tube:
+            raise ConfigError("--tube-electrons must come with --tube FILE.toml; a result has its electrons")
+        if tube is not None and runs_tube:
             kept = kept_tube(
-                tube, field_cm=beam.field_at_surface_cm, distance_cm=ssd_cm, electrons=tube_electrons,
+                tube, field_cm=beam.field_at_surface_cm, distance_cm=ssd_cm, electrons=200_000 if tube_electrons is None else tube_electrons,
                 threads=threads,
             )  # fmt: skip
             beam = replace(beam, tube=kept)

@@ -242,6 +242,10 @@ def test_wrong_sources_are_one_sentence(source: dict[str, Any], message: str) ->
     (("--tube", "mean.h5"), "'{}/mean.h5' must have columns for a source with heel, and has none; compute it with "
      "'conebeam tube --columns N', or ask for no heel"),
     (("--kvp", 100, "--no-heel"), "--no-heel must come with --tube; no other source has a heel"),
+        (
+            ("--kvp", 100, "--tube-electrons", 1000),
+            "--tube-electrons must come with --tube FILE.toml; a result has its electrons",
+        ),
     (("--tube", "tube.toml", "--tube-electrons", 0), "electrons must be at least 1, not 0"),
 ])  # fmt: skip
 def test_bad_commands_are_one_line_and_status_2(
