@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from emitting import draw
 from scipy import stats
 
-from conebeam.compilation import kernel
 from conebeam.errors import ConfigError
 from conebeam.scene import PointSource
 from conebeam.sources.columns import Columns, rectangle_sr
-from conebeam.sources.emission import build_emission, emit, fluence_ratio
+from conebeam.sources.emission import build_emission, fluence_ratio
 from conebeam.spectra import Emitted, with_columns
-from conebeam.transport.rng import stream
 
 N = 100_000
 # Four columns of 5 cm at 20 cm, 20 cm high; each with its own line and one that all have.
@@ -25,19 +25,10 @@ INTENSITY = np.array([
 COLUMNS = Columns(low=LOW, high=LOW + 2.0, intensity=INTENSITY, reach=0.5, height=0.5)
 
 
-@kernel
-def draw(emission, out):  # type: ignore[no-untyped-def]
-    for i in range(out.shape[0]):
-        counter, step = stream(9, i)
-        counter, x, y, z, u, v, w, energy = emit(emission, counter, step)
-        out[i, 0], out[i, 1], out[i, 2] = x, y, z
-        out[i, 3], out[i, 4], out[i, 5], out[i, 6] = u, v, w, energy
-
-
-def point(**values: object) -> PointSource:
-    field = {"kind": "rectangle", "width_cm": 20.0, "height_cm": 20.0, **values.pop("field", {})}  # type: ignore[dict-item]
-    spectrum = {"kind": "tube_result", "file": "tube.h5", **values.pop("spectrum", {})}  # type: ignore[dict-item]
-    return PointSource(**{"position_cm": (0.0, 0.0, -20.0), "field": field, "spectrum": spectrum, **values})  # type: ignore[arg-type]
+def point(**values: Any) -> PointSource:
+    field = {"kind": "rectangle", "width_cm": 20.0, "height_cm": 20.0, **values.pop("field", {})}
+    spectrum = {"kind": "tube_result", "file": "tube.h5", **values.pop("spectrum", {})}
+    return PointSource(**{"position_cm": (0.0, 0.0, -20.0), "field": field, "spectrum": spectrum, **values})
 
 
 def drawn(source: PointSource, emitted: Emitted) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +120,7 @@ def test_a_round_field_has_columns_too() -> None:
     source = PointSource(
         position_cm=(0.0, 0.0, -20.0), field={"kind": "circle", "diameter_cm": 20.0},
         spectrum={"kind": "tube_result", "file": "tube.h5"},
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     emitted = with_columns(source, COLUMNS)
     at, _ = drawn(source, emitted)
     assert np.sum(at**2, axis=1).max() <= 100.0 + 1e-9
@@ -150,7 +141,7 @@ def test_one_column_is_an_isotropic_point() -> None:
     assert math.isclose(_opening().distance_cm, 20.0)
 
 
-def _opening():  # type: ignore[no-untyped-def]
+def _opening() -> Any:
     from conebeam.spectra import opening_of
 
     return opening_of(point())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from emitting import draw
 from scipy import stats
 
-from conebeam.compilation import kernel
 from conebeam.scene import Scene
 from conebeam.sources.emission import (
     CIRCLE,
@@ -15,22 +15,11 @@ from conebeam.sources.emission import (
     POINT,
     Emission,
     build_emission,
-    emit,
     fluence_ratio,
 )
 from conebeam.sources.spectrum import Spectrum, from_bins, monoenergetic
-from conebeam.transport.rng import stream
 
 N = 200_000
-
-
-@kernel
-def draw(emission, out):  # type: ignore[no-untyped-def]
-    for i in range(out.shape[0]):
-        counter, step = stream(9, i)
-        counter, x, y, z, u, v, w, energy = emit(emission, counter, step)
-        out[i, 0], out[i, 1], out[i, 2] = x, y, z
-        out[i, 3], out[i, 4], out[i, 5], out[i, 6] = u, v, w, energy
 
 
 def source(kind: int, shape: int = 0, spectrum: Spectrum | None = None, **more: object) -> Emission:

@@ -58,7 +58,7 @@ def scene(folder: Path, spectrum: dict[str, Any] | None = None, **source: Any) -
             "kind": "point", "position_cm": (0.0, 0.0, -100.0), "field": field,
             "spectrum": {"kind": "tube_result", "file": "tube.h5", **(spectrum or {})}, **source,
         },
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     made._folder = folder
     return made
 
@@ -226,7 +226,7 @@ def test_wrong_sources_are_one_sentence(source: dict[str, Any], message: str) ->
         Scene(
             histories=1, phantom={"kind": "water_box"}, scorers=[{"kind": "dose", "per": "photon"}],
             source={**source, "spectrum": spectrum},
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
     assert str(error.value) == message
 
 

@@ -96,9 +96,8 @@ def pack_lists(
     pack = aligned(plan.nbytes)
     view = plan.begin(pack)
     view.ends[:] = ends
-    if precision == "int8":
-        stored, scales = quantize_rows(stored)
-        view.scales[:] = scales  # type: ignore[index]
+    if view.scales is not None:
+        stored, view.scales[:] = quantize_rows(stored)
     elif precision == "bf16":
         stored = to_bits(stored)
     places = _places(lists, segments, counts, lanes, width)

@@ -10,7 +10,13 @@ from typing import Any
 from retrim.errors import ConfigError, MissingExtraError
 from retrim.files import replacing
 
-COLOURS = {"SLR": "#1b6ca8", "ADMM": "#d1661e", "magnitude": "#6b6b6b", "SLR, as printed": "#8ab6d6"}
+COLOURS = {
+    "SLR": "#1b6ca8",
+    "SLR, as printed": "#8ab6d6",
+    "SLR, restoring": "#7a4fa3",
+    "ADMM": "#d1661e",
+    "magnitude": "#6b6b6b",
+}
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
