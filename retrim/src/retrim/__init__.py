@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from retrim.prune import SLR as SLR
     from retrim.prune import CubicSchedule as CubicSchedule
     from retrim.prune import Magnitude as Magnitude
+    from retrim.prune import OptimalBrainSurgeon as OptimalBrainSurgeon
     from retrim.prune import Plan as Plan
     from retrim.prune import ReweightedGroupLasso as ReweightedGroupLasso
     from retrim.prune import Rule as Rule
@@ -45,6 +46,7 @@ _HOME = {
     "Elements": "retrim.structures",
     "Filters": "retrim.structures",
     "Magnitude": "retrim.prune",
+    "OptimalBrainSurgeon": "retrim.prune",
     "PackedLinear": "retrim.torch",
     "Plan": "retrim.prune",
     "RetrimError": "retrim.errors",
@@ -70,6 +72,7 @@ __all__ = [
     "Elements",
     "Filters",
     "Magnitude",
+    "OptimalBrainSurgeon",
     "PackedLinear",
     "Plan",
     "RetrimError",

@@ -16,7 +16,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 torch.set_num_threads(1)
-from retrim.prune import Plan, ReweightedGroupLasso, Rule
+from retrim.prune import OptimalBrainSurgeon, Plan, ReweightedGroupLasso, Rule
 from retrim.structures import BlockColumns
 
 ranks = int(os.environ.get("WORLD_SIZE", "1"))
@@ -27,7 +27,7 @@ inner = model
 if ranks > 1:
     distributed.init_process_group("gloo")
     model = DistributedDataParallel(model)
-pruner = ReweightedGroupLasso(refresh_every=3)
+pruner = OptimalBrainSurgeon(batches=4) if sys.argv[2] == "surgeon" else ReweightedGroupLasso(refresh_every=3)
 pruner.prepare(model, Plan([Rule(weights="*0.weight", structure=BlockColumns(16), density=0.5)]))
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
 data = torch.randn(12, 8, 12), torch.randint(4, (12, 8))
@@ -48,13 +48,14 @@ if ranks > 1:
 
 
 @pytest.mark.slow
-def test_ranks_agree_with_each_other_and_with_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pruner", ["lasso", "surgeon"])
+def test_ranks_agree_with_each_other_and_with_one_process(pruner: str, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(PROGRAM)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for command in ([sys.executable], torchrun):
         subprocess.run(
-            [*command, str(script), str(tmp_path)],
+            [*command, str(script), str(tmp_path), pruner],
             check=True,
             capture_output=True,
             timeout=120,

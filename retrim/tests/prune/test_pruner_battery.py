@@ -13,7 +13,18 @@ from torch import nn
 from torch.nn import functional
 
 from retrim.errors import CheckpointError, ConfigError, WeightError
-from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Probe, Pruner, ReweightedGroupLasso, Rule
+from retrim.prune import (
+    ADMM,
+    SLR,
+    CubicSchedule,
+    Magnitude,
+    OptimalBrainSurgeon,
+    Plan,
+    Probe,
+    Pruner,
+    ReweightedGroupLasso,
+    Rule,
+)
 from retrim.structures import (
     BlockColumns,
     BlockRows,
@@ -115,6 +126,8 @@ PRUNERS: dict[str, Callable[[], Pruner]] = {
     "lasso selective": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3, selective=True),
     "admm": lambda: ADMM(rho=0.05, every=2),
     "slr": lambda: SLR(rho=0.05, every=2),
+    "surgeon": lambda: OptimalBrainSurgeon(batches=3),
+    "surgeon, gradual": lambda: OptimalBrainSurgeon(CubicSchedule(begin=1, end=5, every=2), batches=2),
     "slr as printed": lambda: SLR(rho=0.05, every=2, steps="paper"),
     "slr restoring": lambda: SLR(rho=0.05, every=2, rejected="restore"),
 }

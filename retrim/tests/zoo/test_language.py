@@ -71,7 +71,11 @@ def test_what_a_teacher_adds(task: LanguageTask) -> None:
     soft = [functional.log_softmax(logits / 2, dim=-1) for logits in (theirs, ours)]
     apart = 4 * (soft[0].exp() * (soft[0] - soft[1])).sum(-1).mean()
     student.train()
-    assert taught.loss(student, batch).item() == pytest.approx((0.3 * own + 0.7 * apart).item(), rel=1e-5)
+    found = taught.loss(student, batch)
+    assert found.item() == pytest.approx((0.3 * own + 0.7 * apart).item(), rel=1e-5)
+    found.backward()
+    # No gradient reaches the teacher, and students can start from it.
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in teacher.parameters())
     student.eval()
     assert taught.loss(student, batch).item() == pytest.approx(own.item(), rel=1e-6)
     assert task.taught(teacher) is task

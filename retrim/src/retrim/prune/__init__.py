@@ -19,6 +19,7 @@ from retrim.prune.plan import Plan, Rule, Target
 from retrim.prune.pruner import Hardened, Probe, Pruner
 from retrim.prune.sensitivities import Sensitivities
 from retrim.prune.slr import SLR
+from retrim.prune.surgeon import OptimalBrainSurgeon
 from retrim.prune.update import Update
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "CubicSchedule",
     "Hardened",
     "Magnitude",
+    "OptimalBrainSurgeon",
     "Plan",
     "Probe",
     "Pruner",

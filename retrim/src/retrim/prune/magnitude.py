@@ -77,7 +77,7 @@ class Magnitude(Pruner):
         if self.schedule is None or not self.schedule.due(self._steps):
             return
         for target in self.targets:
-            density = _on_the_way(self.schedule, self._steps, target)
+            density = on_the_way(self.schedule, self._steps, target)
             if density is None:
                 continue
             projected, support = target.structure.project(target.matrix(), density)
@@ -85,7 +85,7 @@ class Magnitude(Pruner):
             self._supports[target.name] = support
 
 
-def _on_the_way(schedule: CubicSchedule, step: int, target: Target) -> Density | None:
+def on_the_way(schedule: CubicSchedule, step: int, target: Target) -> Density | None:
     """Density due now, or None while the structure reaches nothing between it and the last one."""
     wanted = target.density
     due = (

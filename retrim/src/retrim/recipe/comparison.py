@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
+from retrim.prune import (
+    ADMM,
+    SLR,
+    CubicSchedule,
+    Magnitude,
+    OptimalBrainSurgeon,
+    Plan,
+    Pruner,
+    ReweightedGroupLasso,
+    Rule,
+)
 from retrim.recipe.densities import UnevenPart
 from retrim.recipe.part import Part, checked, read_toml
 from retrim.recipe.schema import valued
@@ -154,6 +164,25 @@ class GradualMethod(Part):
         return Magnitude(CubicSchedule(begin=0, end=end, every=min(self.every, end), initial=initial))
 
 
+class SurgeonMethod(Part):
+    """`retrim.prune.OptimalBrainSurgeon`: at once after `batches` steps, or gradually every few epochs."""
+
+    type: Literal["OptimalBrainSurgeon"]
+    batches: int = Field(default=32, ge=1)
+    damping: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+    over_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    every_epochs: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+
+    def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
+        """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
+        schedule = None
+        if self.over_epochs is not None:
+            end = max(1, round(self.over_epochs * steps))
+            every = min(max(1, round(self.every_epochs * steps)), end)
+            schedule = CubicSchedule(begin=0, end=end, every=every, initial=initial)
+        return OptimalBrainSurgeon(schedule, batches=self.batches, damping=self.damping)
+
+
 class LassoMethod(Part):
     """`retrim.prune.ReweightedGroupLasso`, reweighted every few epochs (or parts of one)."""
 
@@ -175,7 +204,7 @@ class LassoMethod(Part):
         )
 
 
-AnyMethod = AtOncePart | ADMMMethod | GradualMethod | LassoMethod | SLRMethod
+AnyMethod = AtOncePart | ADMMMethod | GradualMethod | LassoMethod | SLRMethod | SurgeonMethod
 
 
 class MethodPart(Part):

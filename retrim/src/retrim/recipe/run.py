@@ -19,8 +19,26 @@ from typing import Any
 import numpy as np
 
 from retrim.artifact import Artifact
-from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
-from retrim.recipe.schema import CorpusPart, MagnitudePart, ModelPart, PrunePart, Recipe, TrainPart
+from retrim.prune import (
+    ADMM,
+    SLR,
+    CubicSchedule,
+    Magnitude,
+    OptimalBrainSurgeon,
+    Plan,
+    Pruner,
+    ReweightedGroupLasso,
+    Rule,
+)
+from retrim.recipe.schema import (
+    CorpusPart,
+    MagnitudePart,
+    ModelPart,
+    PrunePart,
+    Recipe,
+    SurgeonPart,
+    TrainPart,
+)
 from retrim.torch import Distillation, pack
 from retrim.zoo.corpus import Corpus, read_corpus
 from retrim.zoo.lm import TransformerLM, build
@@ -216,8 +234,11 @@ def plan_of(stage: PrunePart) -> Plan:
 def make_pruner(stage: PrunePart) -> Pruner:
     """The pruner of a recipe, not prepared."""
     part = stage.pruner
-    if isinstance(part, MagnitudePart):
-        return Magnitude(None if part.schedule is None else CubicSchedule(**part.schedule.model_dump()))
+    if isinstance(part, MagnitudePart | SurgeonPart):
+        schedule = None if part.schedule is None else CubicSchedule(**part.schedule.model_dump())
+        if isinstance(part, MagnitudePart):
+            return Magnitude(schedule)
+        return OptimalBrainSurgeon(schedule, batches=part.batches, damping=part.damping)
     make: Callable[..., Pruner] = PRUNERS[part.type]
     return make(**part.model_dump(exclude={"type"}))
 

@@ -81,6 +81,15 @@ class MagnitudePart(Part):
     schedule: SchedulePart | None = None
 
 
+class SurgeonPart(Part):
+    """`retrim.prune.OptimalBrainSurgeon`."""
+
+    type: Literal["OptimalBrainSurgeon"]
+    schedule: SchedulePart | None = None
+    batches: int = Field(default=32, ge=1)
+    damping: float = Field(default=0.01, gt=0, allow_inf_nan=False)
+
+
 class GroupLassoPart(Part):
     """`retrim.prune.ReweightedGroupLasso`."""
 
@@ -113,7 +122,9 @@ class SLRPart(Part):
     steps: Literal["contracting", "paper"] = "contracting"
 
 
-PrunerPart = Annotated[ADMMPart | MagnitudePart | GroupLassoPart | SLRPart, Field(discriminator="type")]
+PrunerPart = Annotated[
+    ADMMPart | MagnitudePart | GroupLassoPart | SLRPart | SurgeonPart, Field(discriminator="type")
+]
 
 
 class DistilPart(Part):

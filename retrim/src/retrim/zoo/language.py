@@ -74,10 +74,10 @@ class LanguageTask(Task):
                 raise ConfigError(f"{name} must be a whole number >= {least}, not {getattr(self, name)}")
 
     def taught(self, teacher: nn.Module) -> LanguageTask:
-        """The same task, with a teacher where there is a distillation; it is frozen."""
+        """The same task, with a teacher where there is a distillation; no gradient reaches it."""
         if self.distillation is None:
             return self
-        return replace(self, teacher=teacher.eval().requires_grad_(False))
+        return replace(self, teacher=teacher.eval())
 
     def build(self, seed: int) -> nn.Module:
         return build({"vocabulary": self.vocabulary, **self._sizes}, seed)

@@ -95,10 +95,10 @@ class FineTuning(Task):
             find_task(name)
 
     def taught(self, teacher: nn.Module) -> FineTuning:
-        """The same task, with a teacher where there is a distillation; it is frozen."""
+        """The same task, with a teacher where there is a distillation; no gradient reaches it."""
         if self.distillation is None:
             return self
-        return replace(self, teacher=teacher.eval().requires_grad_(False))
+        return replace(self, teacher=teacher.eval())
 
     def build(self, seed: int) -> nn.Module:
         """The checkpoint with a head for the task; `seed` decides a head that is missing.

@@ -1,0 +1,265 @@
+"""Optimal brain surgeon, layer by layer: what is pruned is made up for by what is kept.
+
+Of each layer with inputs x the error E|Wx - W'x|² depends on H = E[x xᵀ] alone.  Removing a column j
+costs |w_j|² / [H⁻¹]_jj if all others are moved to where the error is least,
+W' = W - w_j [H⁻¹]_j· / [H⁻¹]_jj (Hassibi and Stork; for layers and in rounds Frantar and Alistarh,
+arXiv 2208.11580).  docs/retrim/pruners/surgeon.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from retrim.errors import ConfigError
+from retrim.prune.magnitude import CubicSchedule, on_the_way
+from retrim.prune.plan import Plan, Target
+from retrim.prune.pruner import Probe, Pruner
+from retrim.structures import BlockColumns, Density, Mask, Support
+
+ROUND = 64
+"""Of the columns that are left, one in so many goes in each round."""
+
+
+class OptimalBrainSurgeon(Pruner):
+    """Prune by the error at each layer's outputs, and correct what is kept.
+
+    Block columns are removed one after the other by what they cost.  Of other structures the support
+    is that of largest norm, and what is kept is fitted to the layer's outputs.
+
+    Parameters
+    ----------
+    schedule : CubicSchedule, optional
+        Prune gradually; without it, once, after `batches` steps.
+    batches : int, default 32
+        Steps whose inputs are measured before each pruning.
+    damping : float, default 0.01
+        Added to the diagonal of H, times its mean.
+
+    Notes
+    -----
+    Inputs are measured in the model's own training passes; tokens that the model's argument
+    ``attention_mask`` hides are left out.  A layer that was never measured, or a convolution in groups, is
+    pruned by norm.
+    """
+
+    def __init__(
+        self, schedule: CubicSchedule | None = None, *, batches: int = 32, damping: float = 0.01
+    ) -> None:
+        super().__init__()
+        if batches < 1:
+            raise ConfigError(f"batches must be a whole number >= 1, not {batches}")
+        if not 0 < damping < float("inf"):
+            raise ConfigError(f"damping must be a number > 0, not {damping}")
+        self.schedule, self.batches, self.damping = schedule, batches, damping
+        self._model: nn.Module | None = None
+        self._moments: dict[str, torch.Tensor] = {}
+        self._shown: torch.Tensor | None = None
+        self._handles: list[Any] = []
+
+    def prepare(self, model: nn.Module, plan: Plan) -> None:
+        self._model = model
+        super().prepare(model, plan)
+
+    def _begin(self) -> None:
+        self._stop_measuring()
+        self._forget()
+        self._measure_if_due()
+
+    def _add_gradient(self) -> None:
+        pass  # nothing is penalised
+
+    def _advance(self, probe: Probe | None) -> None:
+        if self._due(self._steps):
+            for target in self.targets:
+                density = self._density(target)
+                if density is not None:
+                    pruned, support = self._pruned(target, target.matrix(), density)
+                    target.parameter.copy_(target.restore(pruned))
+                    self._supports[target.name] = support
+            self._stop_measuring()
+            self._forget()
+        self._measure_if_due()
+
+    def _final(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
+        self._stop_measuring()
+        projected, support = super()._final(target, matrix)
+        if torch.equal(projected, matrix):
+            return projected, support
+        return self._pruned(target, matrix, target.density)
+
+    def _state(self) -> dict[str, Any]:
+        return {"moments": dict(self._moments)}
+
+    def _load(self, state: dict[str, Any]) -> None:
+        held = state["moments"]
+        self._moments = {t.name: held[t.name].to(t.parameter.device) for t in self.targets if t.name in held}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._stop_measuring()
+        if not self._hardened:
+            self._measure_if_due()
+
+    # --- when ---------------------------------------------------------------------
+
+    def _due(self, step: int) -> bool:
+        return step == self.batches if self.schedule is None else self.schedule.due(step)
+
+    def _density(self, target: Target) -> Density | None:
+        return target.density if self.schedule is None else on_the_way(self.schedule, self._steps, target)
+
+    def _measure_if_due(self) -> None:
+        """Measure the inputs of the next step if a pruning comes within `batches` of them."""
+        if any(self._due(self._steps + ahead) for ahead in range(1, self.batches + 1)):
+            self._start_measuring()
+
+    # --- inputs -------------------------------------------------------------------
+
+    def _start_measuring(self) -> None:
+        model = self._model
+        if self._handles or model is None:
+            return
+        self._handles.append(model.register_forward_pre_hook(self._note_hidden, with_kwargs=True))
+        for target in self.targets:
+            for name in (target.name, *target.aliases):
+                owner = model.get_submodule(name.rpartition(".")[0])
+                if _measurable(owner, target):
+                    self._handles.append(owner.register_forward_pre_hook(self._meter(target.name)))
+
+    def _stop_measuring(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._shown = [], None
+
+    def _forget(self) -> None:
+        self._moments = {}
+
+    def _note_hidden(self, model: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        shown = named.get("attention_mask")
+        self._shown = shown.bool() if isinstance(shown, torch.Tensor) and shown.ndim == 2 else None
+
+    def _meter(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        @torch.no_grad()
+        def measure(owner: nn.Module, given: tuple[Any, ...]) -> None:
+            if not owner.training:
+                return
+            rows = self._inputs(owner, given[0].detach())
+            with torch.autocast(rows.device.type, enabled=False):
+                moment = rows.T @ rows
+            self._moments[name] = self._moments[name] + moment if name in self._moments else moment
+
+        return measure
+
+    def _inputs(self, owner: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """What a layer's matrix is multiplied with, shape (rows, in), without hidden tokens."""
+        if isinstance(owner, nn.Conv2d):
+            padding: Any = owner.padding
+            columns = functional.unfold(x.float(), owner.kernel_size, owner.dilation, padding, owner.stride)
+            kernel = columns.shape[1] // owner.in_channels
+            parts = columns.reshape(len(x), owner.in_channels, kernel, -1).permute(0, 3, 2, 1)
+            return parts.reshape(-1, kernel * owner.in_channels)
+        shown = self._shown
+        if shown is not None and x.shape[:2] == shown.shape:
+            return x[shown].float()
+        return x.reshape(-1, x.shape[-1]).float()
+
+    def _second_moment(self, target: Target) -> torch.Tensor | None:
+        """H with its damping, shape (in, in); the same on all processes."""
+        total = self._moments.get(target.name)
+        if total is None:
+            return None
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            total = total.clone()
+            torch.distributed.all_reduce(total)
+        mean = float(torch.diagonal(total).mean())
+        if not mean > 0:
+            return None
+        return total / mean + self.damping * torch.eye(total.shape[0], device=total.device)
+
+    def _pruned(self, target: Target, matrix: torch.Tensor, density: Density) -> tuple[torch.Tensor, Support]:
+        projected, support = target.structure.project(matrix, density)
+        moment = self._second_moment(target)
+        if moment is None or not isinstance(support, Mask):
+            return projected, support
+        weight = matrix.float()
+        held = self._supports.get(target.name)
+        if isinstance(target.structure, BlockColumns):
+            counts = support.mask[:: target.structure.rows].sum(dim=1).tolist()
+            mask = held.mask if isinstance(held, Mask) else torch.ones_like(support.mask)
+            found, kept = _without_columns(weight, moment, target.structure, mask, counts)
+            return found.to(matrix.dtype), Mask(kept)
+        return _fitted(weight, moment, support.mask).to(matrix.dtype), support
+
+
+def _measurable(owner: nn.Module, target: Target) -> bool:
+    """Whether a layer's matrix is multiplied with its inputs as they come (or unfolded)."""
+    if isinstance(owner, nn.Conv2d):
+        weight = owner.weight
+        plain = owner.groups == 1 and owner.padding_mode == "zeros" and not isinstance(owner.padding, str)
+        order = torch.arange(weight.numel(), device=weight.device).reshape(weight.shape)
+        return plain and torch.equal(target.matrix(order), order.permute(0, 2, 3, 1).flatten(1))
+    return True
+
+
+def _without_columns(
+    weight: torch.Tensor, moment: torch.Tensor, structure: BlockColumns, mask: torch.Tensor, counts: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A matrix whose row blocks keep so many columns, and what is kept; `mask` is what is there still."""
+    found, kept = torch.zeros_like(weight), torch.zeros_like(mask)
+    inverse = torch.linalg.inv(moment)
+    for block, count in enumerate(counts):
+        rows = slice(block * structure.rows, (block + 1) * structure.rows)
+        there = mask[block * structure.rows].nonzero().flatten()
+        part = inverse if len(there) == len(moment) else torch.linalg.inv(moment[there][:, there])
+        columns, values = _eliminated(weight[rows][:, there], part, structure.group, count)
+        found[rows, there[columns]] = values
+        kept[rows, there[columns]] = True
+    return found, kept
+
+
+def _eliminated(
+    weight: torch.Tensor, inverse: torch.Tensor, group: int, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Columns that are left of one block, `count` of them, ascending, and their values."""
+    left = torch.arange(weight.shape[1], device=weight.device)
+    weight, inverse = weight.clone(), inverse.clone()
+    while len(left) > count:
+        goes = min(max(1, len(left) // (ROUND * group)), (len(left) - count) // group)
+        cheapest = torch.topk(_costs(weight, inverse, group), goes, largest=False).indices
+        out = (cheapest[:, None] * group + torch.arange(group, device=left.device)).flatten()
+        stays = torch.ones(len(left), dtype=torch.bool, device=left.device)
+        stays[out] = False
+        gain = torch.linalg.solve(inverse[out][:, out], inverse[out][:, stays])
+        weight = weight[:, stays] - weight[:, out] @ gain
+        inverse = inverse[stays][:, stays] - inverse[stays][:, out] @ gain
+        left = left[stays]
+    return left, weight
+
+
+def _costs(weight: torch.Tensor, inverse: torch.Tensor, group: int) -> torch.Tensor:
+    """Error that each group of neighbouring columns would leave, shape (groups,)."""
+    if group == 1:
+        return weight.square().sum(dim=0) / torch.diagonal(inverse)
+    groups = weight.shape[1] // group
+    place = torch.arange(groups, device=weight.device)
+    small = inverse.reshape(groups, group, groups, group)[place, :, place]  # (groups, group, group)
+    columns = weight.reshape(-1, groups, group).permute(1, 2, 0)
+    costs: torch.Tensor = (columns * torch.linalg.solve(small, columns)).sum(dim=(1, 2))
+    return costs
+
+
+def _fitted(weight: torch.Tensor, moment: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Rows on their supports, at the least error of the outputs."""
+    supports, place = torch.unique(mask, dim=0, return_inverse=True)
+    found = torch.zeros_like(weight)
+    for number, support in enumerate(supports):
+        there, rows = support.nonzero().flatten(), (place == number).nonzero().flatten()
+        if len(there):
+            wanted = moment[there] @ weight[rows].T
+            found[rows[:, None], there] = torch.linalg.solve(moment[there][:, there], wanted).T
+    return found

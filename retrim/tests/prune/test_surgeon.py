@@ -1,0 +1,180 @@
+"""Optimal brain surgeon: against least squares on the inputs themselves, and what is measured when."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from retrim.errors import ConfigError
+from retrim.prune import CubicSchedule, Magnitude, OptimalBrainSurgeon, Plan, Rule
+from retrim.prune.surgeon import _costs, _eliminated
+from retrim.structures import BlockColumns, Elements, Filters, Structure
+
+ROWS, COLUMNS, SAMPLES = 8, 12, 200
+
+
+def inputs(columns: int = COLUMNS, seed: int = 0) -> torch.Tensor:
+    """Correlated inputs, shape (samples, columns)."""
+    draw = np.random.default_rng(seed)
+    mixing = draw.normal(size=(columns, columns)) * 0.5 ** np.arange(columns)
+    return torch.from_numpy(draw.normal(size=(SAMPLES, columns)) @ mixing + 0.1)
+
+
+def error(weight: np.ndarray, left: np.ndarray, x: np.ndarray) -> float:
+    """Least squared error of x Wᵀ by some columns of x alone."""
+    wanted = x @ weight.T
+    fit, *_ = np.linalg.lstsq(x[:, left], wanted, rcond=None)
+    return float(((x[:, left] @ fit - wanted) ** 2).sum())
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_columns_go_one_by_one_as_the_least_error_has_it(group: int) -> None:
+    x, weight = inputs(), torch.from_numpy(np.random.default_rng(1).normal(size=(ROWS, COLUMNS)))
+    left = np.arange(COLUMNS)
+    for count in range(COLUMNS - group, 0, -group):
+        tries = [np.setdiff1d(left, left[j : j + group]) for j in range(0, len(left), group)]
+        left = min(tries, key=lambda some: error(weight.numpy(), some, x.numpy()))
+        found, values = _eliminated(weight, torch.linalg.inv(x.T @ x), group, count)
+        assert found.tolist() == left.tolist()
+        fit = np.linalg.lstsq(x.numpy()[:, left], (x @ weight.T).numpy(), rcond=None)[0]
+        np.testing.assert_allclose(values.numpy(), fit.T, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_costs_are_the_errors_of_leaving_a_group_out(group: int) -> None:
+    x, weight = inputs(), torch.from_numpy(np.random.default_rng(2).normal(size=(ROWS, COLUMNS)))
+    costs = _costs(weight, torch.linalg.inv(x.T @ x), group)
+    for j, cost in enumerate(costs.tolist()):
+        left = np.setdiff1d(np.arange(COLUMNS), np.arange(j * group, (j + 1) * group))
+        assert cost == pytest.approx(error(weight.numpy(), left, x.numpy()), rel=1e-6)
+
+
+def test_many_columns_at_once_are_nearly_as_good() -> None:
+    """In rounds of 1/64 of 256 columns; magnitude and magnitude with a fit are far behind."""
+    x = inputs(256, seed=3).float()
+    x += 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(ROWS, 256, generator=torch.Generator().manual_seed(1))
+    moment = x.T @ x + 0.5 * torch.eye(256)
+    left, values = _eliminated(weight, torch.linalg.inv(moment), 1, 64)
+
+    def lost(columns: torch.Tensor, kept: torch.Tensor) -> float:
+        return float((x[:, columns] @ kept.T - x @ weight.T).square().sum())
+
+    largest = torch.topk(weight.square().sum(dim=0), 64).indices
+    fit = torch.linalg.solve(moment[largest][:, largest], moment[largest] @ weight.T).T
+    assert lost(left, values) < 0.5 * lost(largest, fit) < 0.5 * lost(largest, weight[:, largest])
+
+
+class Scaled(nn.Module):
+    """A layer whose inputs come with a mask of tokens."""
+
+    def __init__(self, columns: int = COLUMNS) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(columns, ROWS)
+
+    def forward(self, x: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        out: torch.Tensor = self.layer(x)
+        return out
+
+
+def pruned(pruner: OptimalBrainSurgeon, structure: Structure, batches: int, density: float = 0.5) -> Scaled:
+    """After so many steps in which weights stand still."""
+    model = Scaled()
+    pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=structure, density=density)]))
+    x = inputs().float()
+    for part in x.reshape(batches, 2, -1, COLUMNS):
+        model(part)
+        pruner.add_gradient_()
+        pruner.step()
+    return model
+
+
+def test_a_layer_is_pruned_after_its_batches_and_fitted_to_its_outputs() -> None:
+    pruner = OptimalBrainSurgeon(batches=4, damping=1e-6)
+    weight = Scaled().layer.weight.detach().double().numpy()
+    model = pruned(pruner, BlockColumns(4), 4)
+    found = model.layer.weight.detach().double().numpy()
+    assert not model.layer._forward_pre_hooks and not model._forward_pre_hooks
+    for rows in (slice(0, 4), slice(4, 8)):
+        left = np.flatnonzero(found[rows].any(axis=0))
+        assert len(left) == COLUMNS // 2
+        fit = np.linalg.lstsq(inputs().numpy()[:, left], inputs().numpy() @ weight[rows].T, rcond=None)[0]
+        np.testing.assert_allclose(found[rows][:, left], fit.T, rtol=0.02, atol=0.02)
+    before = model.layer.weight.detach().clone()
+    pruner.harden()
+    assert torch.equal(model.layer.weight, before)
+
+
+@pytest.mark.parametrize("structure", [Elements(), Filters()], ids=["elements", "filters"])
+def test_other_forms_keep_what_is_largest_and_are_fitted(structure: Structure) -> None:
+    pruner = OptimalBrainSurgeon(batches=2, damping=1e-6)
+    model = pruned(pruner, structure, 2)
+    dense, largest = Scaled(), Magnitude()
+    largest.prepare(dense, Plan([Rule(weights="layer.weight", structure=structure, density=0.5)]))
+    largest.harden()
+    assert torch.equal(model.layer.weight != 0, dense.layer.weight != 0)
+    x, wanted = inputs().float(), Scaled().layer.weight.detach()
+
+    def lost(weight: torch.Tensor) -> float:
+        return float((x @ (weight.detach() - wanted).T).square().sum())
+
+    if isinstance(structure, Elements):
+        assert lost(model.layer.weight) < 0.5 * lost(dense.layer.weight)
+    else:  # whole rows: nothing is left to make up for them
+        torch.testing.assert_close(model.layer.weight, dense.layer.weight, rtol=0, atol=1e-3)
+
+
+def test_hidden_tokens_are_not_measured_and_bf16_costs_no_digits() -> None:
+    model, pruner = Scaled(), OptimalBrainSurgeon(batches=3)
+    pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.5)]))
+    x = inputs().float().reshape(10, 20, COLUMNS)
+    shown = torch.arange(20) < torch.arange(1, 11)[:, None]
+    with torch.autocast("cpu", torch.bfloat16):
+        model(x, attention_mask=shown.long())
+    rows = x[shown].double()
+    torch.testing.assert_close(
+        pruner.state_dict()["moments"]["layer.weight"].double(), rows.T @ rows, rtol=1e-5, atol=1e-4
+    )
+    model.eval()
+    model(x)
+    assert torch.allclose(pruner.state_dict()["moments"]["layer.weight"].double(), rows.T @ rows, rtol=1e-4)
+
+
+def test_a_schedule_measures_before_each_pruning_only() -> None:
+    model = Scaled()
+    pruner = OptimalBrainSurgeon(CubicSchedule(begin=0, end=8, every=4), batches=2)
+    pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.25)]))
+    measuring, kept = [], []
+    for part in inputs().float().reshape(10, 20, COLUMNS):
+        measuring.append(bool(model.layer._forward_pre_hooks))
+        model(part)
+        pruner.add_gradient_()
+        pruner.step()
+        kept.append(int((model.layer.weight != 0).sum()))
+    assert measuring == [False, False, True, True, False, False, True, True, False, False]
+    assert kept[2] == ROWS * COLUMNS and kept[3] > kept[7] == ROWS * COLUMNS // 4
+    assert all(before >= after for before, after in pairwise(kept))
+
+
+def test_without_inputs_it_is_magnitude() -> None:
+    ours, theirs = Scaled(), Scaled()
+    plan = Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.5)])
+    for pruner, model in ((OptimalBrainSurgeon(), ours), (Magnitude(), theirs)):
+        pruner.prepare(model, plan)
+        pruner.harden()
+    assert torch.equal(ours.layer.weight, theirs.layer.weight)
+    assert not ours.layer._forward_pre_hooks
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [({"batches": 0}, "batches must be a whole number >= 1, not 0"), ({"damping": 0.0}, "damping must be")],
+)
+def test_bad_settings_are_named(fields: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        OptimalBrainSurgeon(**fields)
