@@ -92,7 +92,7 @@ def emissions(electrons: int) -> list[dict[str, Any]]:
     """Expected over analog emission through the opening, in bands of energy; σ from the scatter of batches."""
     tube = XrayTube.of(kvp=100.0, elastic="sr")
     batches, found = 64, []
-    for emission, seed, n in ((Expected(), 11, 6 * electrons), (Analog(split=30), 12, 400 * electrons)):
+    for emission, seed, n in ((Expected(), 11, 100 * electrons), (Analog(split=30), 12, 1000 * electrons)):
         engine = TubeEngine(tube, OPENING, emission=emission, seed=seed)
         each = n // batches
         spectra = [engine.one(i, i * each, (i + 1) * each).sums["spectrum"] for i in range(batches)]
@@ -106,8 +106,8 @@ def emissions(electrons: int) -> list[dict[str, Any]]:
         ratio = float(value / theirs)
         sigma = ratio * math.hypot(*errors) / math.sqrt(batches)
         rows.append({
-            "kev": [low, high], "ratio": ratio, "sigma": sigma, "expected_electrons": 6 * electrons,
-            "analog_electrons": 400 * electrons,
+            "kev": [low, high], "ratio": ratio, "sigma": sigma, "expected_electrons": 100 * electrons,
+            "analog_electrons": 1000 * electrons,
         })  # fmt: skip
         print(f"{low:3d} to {high:3d} keV  expected / analog {ratio:.4f} +- {sigma:.4f}", flush=True)
     return rows

@@ -55,6 +55,15 @@ def inlined(function: F) -> F:
     return compiled
 
 
+def embedded(function: F) -> F:
+    """Like :func:`kernel`, but its machine code is copied into every function that calls it.
+
+    For small functions of many tables, whose passing would cost more than their work.
+    """
+    compiled: F = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
+    return compiled
+
+
 @cache
 def kernel_key() -> str:
     """Hash over all sources of compiled functions and the version of Numba."""

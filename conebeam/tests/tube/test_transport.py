@@ -15,7 +15,7 @@ from conebeam.data.electrons.grids import ANGLE_ENERGIES
 from conebeam.data.electrons.targets import target
 from conebeam.histories import tube_scores as scores
 from conebeam.transport.electron.bremsstrahlung import sample_cosine, sample_energy
-from conebeam.transport.electron.deflection import sample_deflection, turned
+from conebeam.transport.electron.deflection import place, sample_deflection, turned
 from conebeam.transport.electron.moller import sample_moller
 from conebeam.transport.electron.tables import Electrons, build_electrons
 from conebeam.transport.rng import stream
@@ -31,7 +31,8 @@ NONE = np.full(4, -1, dtype=np.int64)
 def draw_deflection(e: Electrons, level: int, energy: float, out: np.ndarray) -> None:
     for i in range(out.size):
         counter, step = stream(1, i)
-        counter, out[i] = sample_deflection(e, level, energy, counter, step)
+        at, f = place(energy)
+        counter, out[i] = sample_deflection(e, level, at, f, counter, step)
 
 
 @kernel
@@ -159,11 +160,26 @@ def test_splitting_changes_nothing_but_the_variance() -> None:
 
 
 def test_the_answer_does_not_depend_on_how_often_photons_are_followed() -> None:
-    often, sigma, _ = run(15_000, Expected(interior=1.0), seed=6)
-    seldom, sigma_seldom, _ = run(30_000, Expected(interior=0.1), seed=7)
+    often, sigma, _ = run(30_000, Expected(interior=1.0), seed=6)
+    seldom, sigma_seldom, _ = run(150_000, Expected(interior=0.1), seed=7)
     line = slice(scores.SPECTRUM + 114, scores.SPECTRUM + 120)
     error = np.hypot(np.linalg.norm(sigma[line]), np.linalg.norm(sigma_seldom[line]))
     assert abs(often[line].sum() - seldom[line].sum()) < 3.5 * error
+    assert error < 0.04 * often[line].sum()
+
+
+def test_the_answer_does_not_depend_on_where_points_lie() -> None:
+    """One point for two electrons, or hundreds for each."""
+    for angle in (12.0, 40.0):
+        few, sigma, _ = run(200_000, Expected(points=0.5), seed=8, anode_angle_deg=angle)
+        many, sigma_many, _ = run(8_000, Expected(points=200.0), seed=9, anode_angle_deg=angle)
+        for i in (scores.FIELD, scores.FIELD_ENERGY, scores.FIELD_ALL):
+            error = np.hypot(sigma[i], sigma_many[i])
+            assert abs(few[i] - many[i]) < 3.5 * error
+            assert error < 0.025 * many[i]
+        edges = [10, 15, 20, 30, 40, 57, 60, 80, 95]
+        chi2 = bands((few, sigma), (many, sigma_many), scores.SPECTRUM, edges)
+        assert chi2 < stats.chi2.ppf(0.999, len(edges) - 1)
 
 
 def test_claimed_sigma_is_the_scatter_over_seeds() -> None:

@@ -8,8 +8,9 @@ meet limits steps as the depth does.  Single scattering, collision by collision,
 same loop and is the oracle.
 
 Photons are emitted in one of two ways.  Analog: at events drawn along the steps (each
-splits into a number of photons of equal weight).  Expected: at one random point of every
-step, for everything the step could emit.  Energy lost to photons is drawn in both.
+splits into a number of photons of equal weight).  Expected: at points of the path, for everything
+that the path could emit.  Points lie where a sum along the path, of the bremsstrahlung photons emitted so far,
+passes multiples of a number from a random start: all stand for as many photons.  Energy lost to photons is drawn in both.
 """
 
 # float32 and float64 meet on purpose in kernels; Numba checks their types, not mypy.
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from conebeam.compilation import kernel
 from conebeam.geometry.borrow import lent
 from conebeam.histories import tube_scores as scores
-from conebeam.histories.tube_emission import Way, draw_shell, expect_step, radiate, relax
+from conebeam.histories.tube_emission import Way, draw_shell, expect_path, radiate, relax
 from conebeam.histories.tube_scores import Aim, Anode, add, settle, start_comb
 from conebeam.transport.borrow import borrowed_physics
 from conebeam.transport.collision import BANK_SIZE
@@ -156,11 +157,13 @@ def run_tube(
     squares: NDArray[np.float64],
     balance: NDArray[np.float64],
     kept: NDArray[np.float64],
+    points: float | None,
 ) -> None:
     """Run histories first … stop − 1; add to the sums, their squares and the balance (keV).
 
     ``electrons_`` are those of the layer and, where there is one, of its base: one layer alone is compiled by
-    itself, without a choice at every step.  ``kept`` takes the comb's state and the photons that are kept.
+    itself, without a choice at every step; so is analog emission, where
+    ``points`` of expected emission for each photon that is emitted are None.  ``kept`` takes the comb's state and the photons that are kept.
     """
     layers = borrowed_layers(electrons_)
     physics, filters = borrowed_physics(physics_), borrowed_array(filters_)
@@ -178,7 +181,9 @@ def run_tube(
         waiting[0, 4], waiting[0, 5], waiting[0, 6] = (anode.along, anode.across, anode.inward)
         waiting[0, 7] = 0.0
         start_comb(aim, seed, history, now)
-        left, steps = 1, 0
+        left, steps, passed = 1, 0, 0.0
+        if points is not None:
+            counter, passed = uniform64(counter, step)
         stopped, reflected, shone, lost = 0.0, 0.0, 0.0, 0.0
         while left > 0:
             left -= 1
@@ -197,7 +202,7 @@ def run_tube(
                 i, f = place(middle)
                 cosine = 1.0
                 if level >= 0:
-                    counter, cosine = sample_deflection(e, level, middle, counter, step)
+                    counter, cosine = sample_deflection(e, level, i, f, counter, step)
                 counter, ca, sa = sample_azimuth(e, counter, step)
                 hinge = 1.0
                 if not way.single:
@@ -218,21 +223,31 @@ def run_tube(
                     s = hinge + abs((w1 - bound) / c)
                 leaves = ends and bound == 0.0
                 loss = s * rate(e, i, f, columns.STOPPING)
-                # One point of the step stands for all of it.
-                counter, value = uniform64(counter, step)
-                at = value * s
-                ea, eb, ec = a0, b0, c0
-                ex, ey, ew = x + at * a0, y + at * b0, w0 + at * c0
-                if at > hinge:
-                    ea, eb, ec = a, b, c
-                    on = at - hinge
-                    ex, ey, ew = (x + hinge * a0 + on * a, y + hinge * b0 + on * b, w1 + on * c)
-                ew = min(max(low, ew), high)
+                x0, y0 = x, y
                 x += hinge * a0 + (s - hinge) * a
                 y += hinge * b0 + (s - hinge) * b
-                if way.expected and middle > 1.001 * e.cut:
-                    counter = expect_step(anode, aim, e, physics, filters, way, history, middle, s, i, f, ex, ey, ew,
-                                          ea, eb, ec, bank, marks, now, touched, count, counter, step)  # fmt: skip
+                # One point of the step stands for the events of all of it.
+                counter, value = uniform64(counter, step)
+                at = value * s
+                before, after = min(at, hinge), max(0.0, at - hinge)
+                ex, ey = x0 + before * a0 + after * a, y0 + before * b0 + after * b
+                ew = min(max(low, w0 + before * c0 + after * c), high)
+                ea, eb, ec = (a, b, c) if at > hinge else (a0, b0, c0)
+                if points is not None and middle > 1.001 * e.cut:
+                    density = points * rate(e, i, f, columns.PHOTONS)
+                    at = (1.0 - passed) / density
+                    passed += s * density
+                    while passed >= 1.0:
+                        passed -= 1.0
+                        before, after = min(at, hinge), max(0.0, at - hinge)
+                        pa, pb, pc = (a, b, c) if at > hinge else (a0, b0, c0)
+                        pw = min(max(low, w0 + before * c0 + after * c), high)
+                        counter = expect_path(
+                            anode, aim, e, physics, filters, way, history, middle, 1.0 / density, i, f,
+                            x0 + before * a0 + after * a, y0 + before * b0 + after * b, pw, pa, pb, pc,
+                            bank, marks, now, touched, count, counter, step,
+                        )  # fmt: skip
+                        at += 1.0 / density
                 moller, photons = (rate(e, i, f, columns.MOLLER), rate(e, i, f, columns.PHOTONS))
                 ionise = rate(e, i, f, columns.IONISE)
                 counter, value = uniform64(counter, step)

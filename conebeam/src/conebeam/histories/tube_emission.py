@@ -1,8 +1,8 @@
 """What electrons of a tube emit: analog at events, or the expectation of a step.
 
 Analog: a bremsstrahlung event or a vacancy splits into a number of photons of equal
-weight, and each is followed.  Expected: at one random point of a step, everything that
-the step could emit is sent to a random point of the field, and sometimes followed inside.
+weight, and each is followed.  Expected: at points of the path, everything that could be emitted there
+is sent to a random point of the field, and sometimes followed inside.
 """
 
 # float32 and float64 meet on purpose in kernels; Numba checks their types, not mypy.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conebeam.compilation import kernel
+from conebeam.compilation import embedded, kernel
 from conebeam.histories.tube_photons import expect, expect_isotropic, follow_photon
 from conebeam.histories.tube_scores import RADIATED, Aim, Anode, add, place_photon
 from conebeam.transport.electron import tables as columns
@@ -36,7 +36,7 @@ class Way(NamedTuple):
     split: int
     surface: float  # a step is at most this times the depth
     top: int  # largest level, 0 to 5
-    interior: float  # probability to follow a photon of a step inside, expected emission
+    interior: float  # probability to follow a photon of a point inside, expected emission
     cut: float  # of electrons, keV
 
 
@@ -131,8 +131,8 @@ def relax(
     return counter, emitted, shone, lost
 
 
-@kernel
-def expect_step(
+@embedded
+def expect_path(
     anode: Anode,
     aim: Aim,
     e: Electrons,
@@ -158,13 +158,15 @@ def expect_step(
     counter: np.uint64,
     step: np.uint64,
 ) -> np.uint64:
-    """Score all that a step of length s may emit, from one point of it and one photon energy."""
-    span = math.log(energy / e.cut)
+    """Score all that a path of length s may emit, from one point of it and one photon energy."""
+    # dσ/dk dk with k even in its square root: low energies are many, and come out seldom.
+    least = math.sqrt(e.cut)
+    span = math.sqrt(energy) - least
     counter, value = uniform64(counter, step)
-    k = e.cut * math.exp(span * value)
+    root = least + span * value
+    k = root * root
     ratio = k / energy
-    # dσ/dk dk with k even in its logarithm.
-    weight = rate(e, i, f, columns.SCALE) * scaled(e, energy, ratio) * span * s
+    weight = rate(e, i, f, columns.SCALE) * scaled(e, energy, ratio) * 2.0 * span / root * s
     counter, px, py, da, db, dc, up, share = place_photon(anode, aim, x, y, w, counter, step)
     counter, value = uniform64(counter, step)
     density = angular(e, energy, ratio, a * da + b * db + c * dc, value)

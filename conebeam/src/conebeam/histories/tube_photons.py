@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conebeam import constants
-from conebeam.compilation import kernel
+from conebeam.compilation import embedded, kernel
 from conebeam.histories.tube_scores import K_PHOTO, Aim, Anode, add, add_leaving, place_photon, tally
 from conebeam.transport.collision import collide, energy_place
 from conebeam.transport.physics import PHOTO, PHOTO_COMPTON, TOTAL, Physics
@@ -34,7 +34,7 @@ _REST = constants.ELECTRON_REST_KEV
 _FULL_TURN = 4.0 * math.pi
 
 
-@kernel
+@embedded
 def expect(
     anode: Anode,
     aim: Aim,

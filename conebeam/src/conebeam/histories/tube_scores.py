@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conebeam.compilation import kernel
+from conebeam.compilation import embedded, kernel
 from conebeam.transport.rng import stream, uniform64
 
 # Totals, before the spectrum, the heel's bins, the columns' spectra, the spot and what leaves the target.
@@ -91,7 +91,7 @@ class Aim(NamedTuple):
     room: int  # for how many
 
 
-@kernel
+@embedded
 def place_photon(
     anode: Anode, aim: Aim, x: float, y: float, w: float, counter: np.uint64, step: np.uint64
 ) -> tuple[np.uint64, float, float, float, float, float, float, float]:
@@ -123,7 +123,7 @@ def place_photon(
     return counter, px, py, a, b, c, up, area * up * r * r * _PER_SPHERE
 
 
-@kernel
+@embedded
 def add(
     i: int, value: float, now: NDArray[np.float64], touched: NDArray[np.int64], count: NDArray[np.int64]
 ) -> None:
@@ -212,7 +212,7 @@ def add_leaving(
     add(aim.first_leaving + angle * aim.bins + bin_, value, now, touched, count)
 
 
-@kernel
+@embedded
 def tally(
     anode: Anode,
     aim: Aim,

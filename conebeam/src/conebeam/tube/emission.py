@@ -35,13 +35,22 @@ class Analog(Model):
 
 
 class Expected(Model):
-    """The expectation in the field of all that a step may emit, at one point of every step.
+    """The expectation in the field of all that electrons may emit, at points of their paths.
 
-    ``interior`` is the probability to follow one photon of a step inside the target, for what
-    it would scatter or excite towards the field; the answer does not depend on it.
+    The answer depends on none of these, only what σ costs.
+
+    Parameters
+    ----------
+    points : float
+        Points on the way of an electron that stops in the target.  Few suit small fields, many large ones
+        and spectra in columns.
+    interior : float
+        Probability to follow one photon of a point inside the target, for what it would scatter or
+        excite towards the field.
     """
 
     kind: Literal["expected"] = "expected"
+    points: Annotated[float, Field(gt=0.0, le=1000.0)] = 32.0
     interior: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
 
 

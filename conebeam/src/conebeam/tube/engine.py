@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from conebeam import constants
 from conebeam.compilation import kernel_key
 from conebeam.data import elements
+from conebeam.data.electrons.grids import RATE_ENERGIES
 from conebeam.data.electrons.targets import Target
 from conebeam.errors import ConfigError
 from conebeam.histories import tube_scores as scores
@@ -107,7 +108,11 @@ class TubeEngine:
         self._electrons = tuple(built)
         self._filters = _optical_depth(self._physics, tube, len(layers), sheets)
         self._anode, self._aim = _anode(tube), _aim(tube, self.view)
-        self._way = way(emission or Expected(), transport or Transport(), tube.cut_kev)
+        emission = emission or Expected()
+        self._way = way(emission, transport or Transport(), tube.cut_kev)
+        self._points: float | None = None
+        if isinstance(emission, Expected):
+            self._points = emission.points / _photons(self._electrons[0], tube)
         self.scored = _scored(self._aim, self.view, batch, self._way.expected)
         self.balance, self._lock = np.zeros(scores.BALANCE), threading.Lock()
         self._size = self._aim.first_leaving + self._aim.angles * self._aim.bins
@@ -123,7 +128,7 @@ class TubeEngine:
             "xraylib data": elements.version(),
             "kernels": kernel_key(),
             "view": self.view.model_dump_json(),
-            "way": repr(tuple(self._way)),
+            "way": repr((*self._way, self._points)),
         }
 
     def batches(self, tasks: Iterable[tuple[int, int, int]]) -> Generator[BatchSums]:
@@ -193,7 +198,7 @@ class TubeEngine:
         with np.errstate(over="ignore"):
             run_tube(
                 self.seed, first, stop, self._anode, aim or self._aim, self._electrons, self._physics, self._filters,
-                self._way, sums, squares, balance, np.zeros(0) if kept is None else kept,
+                self._way, sums, squares, balance, np.zeros(0) if kept is None else kept, self._points,
             )  # fmt: skip
         with self._lock:
             worst = max(self.balance[scores.WORST], balance[scores.WORST])
@@ -219,6 +224,13 @@ def _optical_depth(
         section = p.sections[:, layers + i, physics.TOTAL].astype(np.float64)
         total += section * made_of.density_g_cm3 * 0.1 * sheet.thickness_mm
     return total
+
+
+def _photons(e: electron_tables.Electrons, tube: XrayTube) -> float:
+    """Bremsstrahlung above the cut from an electron that stops in the layer."""
+    passed = (tube.cut_kev <= RATE_ENERGIES) & (tube.kvp >= RATE_ENERGIES)
+    per_kev = e.rates[passed, electron_tables.PHOTONS] / e.rates[passed, electron_tables.STOPPING]
+    return float(np.trapezoid(per_kev, RATE_ENERGIES[passed]))
 
 
 def _vacancies(p: physics.Physics, material: int, target: Target, cut: float) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from conebeam.compilation import kernel
+from conebeam.compilation import embedded, kernel
 from conebeam.data.electrons.bremsstrahlung import (
     CHI_RATIOS,
     CHI_STEP_KEV,
@@ -23,7 +23,7 @@ from conebeam.transport.rng import uniform64
 _PER_CHI, _PER_SHAPE, _HALF_COSINES = 1.0 / CHI_STEP_KEV, 1.0 / SHAPE_STEP_KEV, 0.5 * SHAPE_COSINES
 
 
-@kernel
+@embedded
 def scaled(e: Electrons, energy: float, ratio: float) -> float:
     """χ(E, k/E) in mb."""
     at = energy * _PER_CHI
@@ -37,7 +37,7 @@ def scaled(e: Electrons, energy: float, ratio: float) -> float:
     return low + f * (high - low)
 
 
-@kernel
+@embedded
 def angular(e: Electrons, energy: float, ratio: float, cosine: float, value: float) -> float:
     """Density over the sphere times 4π; one of two energies of the table, by a random number."""
     i = min(int(energy * _PER_SHAPE + value), e.shape.shape[0] - 1)

@@ -13,14 +13,11 @@ import numpy as np
 from conebeam.compilation import inlined, kernel
 from conebeam.data.electrons.goudsmit_saunderson import BODY, TAIL, TAIL_FROM
 from conebeam.data.electrons.grids import ANGLE_ENERGIES, RATE_STEP_KEV
-from conebeam.transport.electron.tables import AZIMUTHS, Electrons
+from conebeam.transport.electron.tables import ANGLES, AZIMUTHS, Electrons
 from conebeam.transport.rng import uniform, uniform64
 
 _PER_STEP = 1.0 / RATE_STEP_KEV
 _LAST = ANGLE_ENERGIES.size - 1
-_LOW = float(ANGLE_ENERGIES[0])
-_FIRST_LOG = math.log(ANGLE_ENERGIES[0])
-_PER_LOG = _LAST / (math.log(ANGLE_ENERGIES[-1]) - _FIRST_LOG)
 _BODY, _TAIL = BODY / TAIL_FROM, TAIL / (1.0 - TAIL_FROM)
 _HALF, _NEARLY = 0.5, 1.5
 
@@ -43,7 +40,7 @@ def rate(e: Electrons, i: int, f: float, column: int) -> float:
 
 @kernel
 def sample_deflection(
-    e: Electrons, level: int, energy: float, counter: np.uint64, step: np.uint64
+    e: Electrons, level: int, i: int, f: float, counter: np.uint64, step: np.uint64
 ) -> tuple[np.uint64, float]:
     """Cosine of the deflection on a step of a level's length; two numbers.
 
@@ -51,10 +48,11 @@ def sample_deflection(
     ----------
     level : int
         0 to 5: κ = 2⁻⁵ … 1; 6: a single collision.
+    i, f : int, float
+        Place of the energy.
     """
     counter, a = uniform(counter, step)
-    row = int((math.log(energy) - _FIRST_LOG) * _PER_LOG + a) if energy > _LOW else 0
-    row = min(row, _LAST)
+    row = min(int(rate(e, i, f, ANGLES) + a), _LAST)
     counter, xi = uniform64(counter, step)
     at = xi * _BODY if xi < TAIL_FROM else BODY + (xi - TAIL_FROM) * _TAIL
     q = int(at)

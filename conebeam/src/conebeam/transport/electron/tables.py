@@ -21,8 +21,8 @@ from conebeam.data.electrons.targets import Target
 from conebeam.errors import DataError
 
 # Columns of the rates.
-TRANSPORT, PATH, STOPPING, MOLLER, PHOTONS, SCALE, IONISE = range(7)
-SHELL = 7  # the first of four for each element
+TRANSPORT, PATH, STOPPING, MOLLER, PHOTONS, SCALE, ANGLES, IONISE = range(8)
+SHELL = 8  # the first of four for each element
 SHELLS = len(elements.SHELLS)
 AZIMUTHS = 4096
 
@@ -30,7 +30,9 @@ AZIMUTHS = 4096
 class Electrons(NamedTuple):
     """Tables of one layer of n elements; lengths in cm, energies in keV."""
 
-    rates: NDArray[np.float64]  # (601, 7 + 4n): 1/λ1, 1/λ, keV/cm, Møller, photons, 1/(mb cm), all, shells
+    rates: NDArray[
+        np.float64
+    ]  # (601, 8 + 4n): 1/λ1, 1/λ, keV/cm, Møller, photons, 1/(mb cm), row of angles, all, shells
     quantiles: NDArray[np.float32]  # (7, 28, 257): u of the deflection; the last level one collision
     half: NDArray[np.float32]  # (7, 28): median of μ
     chi: NDArray[np.float64]  # (61, 41), mb
@@ -118,6 +120,8 @@ def _rates(
     at = np.log(np.maximum(RATE_ENERGIES, ANGLE_ENERGIES[0]))
     for column, name in ((TRANSPORT, "transport"), (PATH, "path")):
         found[:, column] = np.exp(np.interp(at, np.log(ANGLE_ENERGIES), np.log(scattering[name])))
+    # Angles' energies lie evenly in their logarithm.
+    found[:, ANGLES] = np.interp(at, np.log(ANGLE_ENERGIES), np.arange(ANGLE_ENERGIES.size))
     photons, soft = bremsstrahlung.rates(target, chi, RATE_ENERGIES, cut)
     found[:, STOPPING] = stopping.stopping_power(target, RATE_ENERGIES, cut) + soft
     found[:, MOLLER] = stopping.moller_rate(target, RATE_ENERGIES, cut)
