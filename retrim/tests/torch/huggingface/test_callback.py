@@ -21,7 +21,17 @@ pytest.importorskip(
 )
 
 from retrim.errors import CheckpointError, ConfigError
-from retrim.prune import ADMM, SLR, CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
+from retrim.prune import (
+    ADMM,
+    SLR,
+    CubicSchedule,
+    Magnitude,
+    OptimalBrainSurgeon,
+    Plan,
+    Pruner,
+    ReweightedGroupLasso,
+    Rule,
+)
 from retrim.structures import BlockColumns
 from retrim.torch.huggingface import PruneCallback, loss_probe, plan_for
 
@@ -29,6 +39,7 @@ STRUCTURE = BlockColumns(rows=16)
 PRUNERS: dict[str, Callable[[], Pruner]] = {
     "magnitude": lambda: Magnitude(CubicSchedule(begin=1, end=6, every=2)),
     "lasso": lambda: ReweightedGroupLasso(refresh_every=2),
+    "surgeon": lambda: OptimalBrainSurgeon(CubicSchedule(begin=0, end=6, every=3), batches=2),
     "admm": lambda: ADMM(rho=0.05, every=2),
     "slr": lambda: SLR(every=2),
 }
