@@ -9,8 +9,9 @@ same loop and is the oracle.
 
 Photons are emitted in one of two ways.  Analog: at events drawn along the steps (each
 splits into a number of photons of equal weight).  Expected: at points of the path, for everything
-that the path could emit.  Points lie where a sum along the path, of the bremsstrahlung photons emitted so far,
-passes multiples of a number from a random start: all stand for as many photons.  Energy lost to photons is drawn in both.
+that the path could emit.  Points lie where the bremsstrahlung photons emitted so far pass
+multiples of a number, from a random start: all stand for as many photons.  Energy lost to
+photons is drawn in both.
 """
 
 # float32 and float64 meet on purpose in kernels; Numba checks their types, not mypy.
@@ -162,8 +163,9 @@ def run_tube(
     """Run histories first … stop − 1; add to the sums, their squares and the balance (keV).
 
     ``electrons_`` are those of the layer and, where there is one, of its base: one layer alone is compiled by
-    itself, without a choice at every step; so is analog emission, where
-    ``points`` of expected emission for each photon that is emitted are None.  ``kept`` takes the comb's state and the photons that are kept.
+    itself, without a choice at every step.  ``points`` are those of expected emission for each photon that is
+    emitted; analog emission, where they are None, is compiled by itself too.  ``kept`` takes the comb's state
+    and the photons that are kept.
     """
     layers = borrowed_layers(electrons_)
     physics, filters = borrowed_physics(physics_), borrowed_array(filters_)
