@@ -161,6 +161,28 @@ def test_a_schedule_measures_before_each_pruning_only() -> None:
     assert all(before >= after for before, after in pairwise(kept))
 
 
+def test_what_was_measured_for_one_pruning_is_not_taken_for_the_next() -> None:
+    pruner = OptimalBrainSurgeon(CubicSchedule(begin=0, end=8, every=4), batches=2)
+    model = pruned(pruner, BlockColumns(4), 5)
+    assert not pruner.state_dict()["moments"] and not pruner.hardened
+    x = inputs().float()[:7]
+    for _ in range(2):
+        model(x)
+        pruner.add_gradient_()
+        pruner.step()
+    torch.testing.assert_close(pruner.state_dict()["moments"]["layer.weight"], x.T @ x)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_inputs_of_a_convolution_are_what_its_matrix_is_multiplied_with(stride: int) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, (2, 3), stride=stride, padding=1, bias=False))
+    pruner = OptimalBrainSurgeon(batches=2)
+    pruner.prepare(model, Plan([Rule(weights="0.weight", structure=BlockColumns(4), density=0.5)]))
+    out = model(torch.randn(2, 3, 5, 6))
+    matrix, moment = pruner.targets[0].matrix(), pruner.state_dict()["moments"]["0.weight"]
+    torch.testing.assert_close(torch.trace(matrix @ moment @ matrix.T), out.detach().square().sum())
+
+
 def test_without_inputs_it_is_magnitude() -> None:
     ours, theirs = Scaled(), Scaled()
     plan = Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.5)])

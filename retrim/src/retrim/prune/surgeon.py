@@ -187,11 +187,9 @@ class OptimalBrainSurgeon(Pruner):
         if moment is None or not isinstance(support, Mask):
             return projected, support
         weight = matrix.float()
-        held = self._supports.get(target.name)
         if isinstance(target.structure, BlockColumns):
             counts = support.mask[:: target.structure.rows].sum(dim=1).tolist()
-            mask = held.mask if isinstance(held, Mask) else torch.ones_like(support.mask)
-            found, kept = _without_columns(weight, moment, target.structure, mask, counts)
+            found, kept = _without_columns(weight, moment, target.structure, counts)
             return found.to(matrix.dtype), Mask(kept)
         return _fitted(weight, moment, support.mask).to(matrix.dtype), support
 
@@ -207,18 +205,19 @@ def _measurable(owner: nn.Module, target: Target) -> bool:
 
 
 def _without_columns(
-    weight: torch.Tensor, moment: torch.Tensor, structure: BlockColumns, mask: torch.Tensor, counts: list[int]
+    weight: torch.Tensor, moment: torch.Tensor, structure: BlockColumns, counts: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A matrix whose row blocks keep so many columns, and what is kept; `mask` is what is there still."""
-    found, kept = torch.zeros_like(weight), torch.zeros_like(mask)
+    """A matrix whose row blocks keep so many columns, and what is kept.
+
+    Columns that are zero already cost nothing, and go first.
+    """
+    found, kept = torch.zeros_like(weight), torch.zeros_like(weight, dtype=torch.bool)
     inverse = torch.linalg.inv(moment)
     for block, count in enumerate(counts):
         rows = slice(block * structure.rows, (block + 1) * structure.rows)
-        there = mask[block * structure.rows].nonzero().flatten()
-        part = inverse if len(there) == len(moment) else torch.linalg.inv(moment[there][:, there])
-        columns, values = _eliminated(weight[rows][:, there], part, structure.group, count)
-        found[rows, there[columns]] = values
-        kept[rows, there[columns]] = True
+        columns, values = _eliminated(weight[rows], inverse, structure.group, count)
+        found[rows, columns] = values
+        kept[rows, columns] = True
     return found, kept
 
 
