@@ -14,8 +14,8 @@ from typing import Any
 
 
 def lines(result: Mapping[str, Any]) -> list[str]:
-    """A table of means over seeds, with differences to ADMM; then the tuning."""
-    metric, rows = result["metric"], result["rows"]
+    """A table of means over seeds, with differences to the method of reference; then the tuning."""
+    metric, rows, reference = result["metric"], result["rows"], result["recipe"]["reference"]
     afters = list(rows[0]["score"]) if rows else []
     heads = [
         "form",
@@ -24,7 +24,8 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         "ρ",
         "seeds",
         *(heading(after) for after in afters),
-        "hard, minus ADMM",
+        f"hard, minus {reference}",
+        *([f"{heading(afters[-1])}, minus {reference}"] if len(afters) > 1 else []),
     ]
     found = [
         f"Dense: {result['baseline'][metric]:.2f} %.",
@@ -37,7 +38,8 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         rho = "" if same[0]["rho"] is None else f"{same[0]['rho']:g}"
         scores = [f"{statistics.mean(r['score'][after][metric] for r in same):.2f}" for after in afters]
         cells = [forms, f"{rate:g}", method, rho, str(len(same)), *scores]
-        found.append(f"| {' | '.join(cells)} | {gap(result, forms, rate, method)} |")
+        gaps = [gap(result, forms, rate, method, after) for after in dict.fromkeys(("0", *afters[-1:]))]
+        found.append(f"| {' | '.join([*cells, *gaps])} |")
     for tuned in result["tuning"]:
         pairs = zip(tuned["grid"], tuned["scores"], strict=True)
         listed = ", ".join(f"{rho:g}: {score:.2f}" for rho, score in pairs)
@@ -50,9 +52,9 @@ def heading(after: str) -> str:
     return "hard" if after == "0" else f"+{after}"
 
 
-def gap(result: Mapping[str, Any], forms: str, rate: float, method: str) -> str:
-    """The paired difference at hard pruning with its interval."""
-    wanted = (forms, rate, method, 0)
+def gap(result: Mapping[str, Any], forms: str, rate: float, method: str, after: str) -> str:
+    """The paired difference after some epochs, with its interval."""
+    wanted = (forms, rate, method, int(after))
     for pair in result["paired"]:
         if (pair["forms"], pair["rate"], pair["method"], pair["after"]) == wanted:
             within = "" if pair["low"] is None else f" ({pair['low']:+.2f} … {pair['high']:+.2f})"
