@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import io
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from retrim.errors import ConfigError
+from retrim.errors import ConfigError, WeightError
 from retrim.prune import CubicSchedule, Magnitude, OptimalBrainSurgeon, Plan, Rule
 from retrim.prune.surgeon import _costs, _eliminated
 from retrim.structures import BlockColumns, Elements, Filters, Structure
@@ -126,39 +129,125 @@ def test_other_forms_keep_what_is_largest_and_are_fitted(structure: Structure) -
     if isinstance(structure, Elements):
         assert lost(model.layer.weight) < 0.5 * lost(dense.layer.weight)
     else:  # whole rows: nothing is left to make up for them
-        torch.testing.assert_close(model.layer.weight, dense.layer.weight, rtol=0, atol=1e-3)
+        assert torch.equal(model.layer.weight, dense.layer.weight)
 
 
-def test_hidden_tokens_are_not_measured_and_bf16_costs_no_digits() -> None:
-    model, pruner = Scaled(), OptimalBrainSurgeon(batches=3)
-    pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.5)]))
+def measured(
+    model: nn.Module, *args: object, name: str = "layer.weight", **named: object
+) -> torch.Tensor | None:
+    """Sums of one step in which the model is called once."""
+    pruner = OptimalBrainSurgeon(batches=3)
+    pruner.prepare(model, Plan([Rule(weights=name, structure=BlockColumns(4), density=0.5)]))
+    model(*args, **named)
+    pruner.step()
+    moment: torch.Tensor | None = pruner.state_dict()["moments"].get(name)
+    return moment
+
+
+@pytest.mark.parametrize("placed", [False, True], ids=["by name", "by place"])
+def test_hidden_tokens_are_not_measured_and_bf16_costs_no_digits(placed: bool) -> None:
     x = inputs().float().reshape(10, 20, COLUMNS)
     shown = torch.arange(20) < torch.arange(1, 11)[:, None]
     with torch.autocast("cpu", torch.bfloat16):
-        model(x, attention_mask=shown.long())
+        found = measured(Scaled(), x, shown) if placed else measured(Scaled(), x, attention_mask=shown.long())
     rows = x[shown].double()
-    torch.testing.assert_close(
-        pruner.state_dict()["moments"]["layer.weight"].double(), rows.T @ rows, rtol=1e-5, atol=1e-4
-    )
-    model.eval()
+    assert found is not None
+    torch.testing.assert_close(found.double(), rows.T @ rows, rtol=1e-5, atol=1e-4)
+    assert measured(Scaled().eval(), x) is None
+
+
+def test_a_mask_of_tokens_hides_no_features() -> None:
+    """As many features as tokens, and a layer that gets one vector of each example."""
+    x = torch.randn(10, COLUMNS)
+    found = measured(Scaled(), x, attention_mask=torch.zeros(10, COLUMNS, dtype=torch.long))
+    torch.testing.assert_close(found, x.T @ x)
+
+
+def test_a_pass_that_is_computed_again_counts_once() -> None:
+    class Again(Scaled):
+        def forward(self, x: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+            out: torch.Tensor = checkpoint(self.layer, x, use_reentrant=False)
+            return out
+
+    model, pruner, x = Again(), OptimalBrainSurgeon(batches=3), torch.randn(10, COLUMNS)
+    pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.5)]))
+    model(x).sum().backward()
+    pruner.step()
+    torch.testing.assert_close(pruner.state_dict()["moments"]["layer.weight"], x.T @ x)
+
+
+class Tied(nn.Module):
+    """A language model whose last matrix is its embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(16, COLUMNS)
+        self.head = nn.Linear(COLUMNS, 16, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.embedding(ids))
+        return out
+
+
+def test_of_a_tied_weight_the_layer_is_measured_and_not_the_embedding() -> None:
+    model = Tied()
+    ids = torch.arange(COLUMNS)[None]
+    found = measured(model, ids, name="embedding.weight")
+    rows = model.embedding(ids)[0]
+    torch.testing.assert_close(found, (rows.T @ rows).detach())
+
+
+def test_copies_of_a_model_are_not_measured_and_files_of_it_can_be_written() -> None:
+    model, pruner, x = Scaled(), OptimalBrainSurgeon(batches=3), torch.randn(10, COLUMNS)
+    pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.5)]))
     model(x)
-    assert torch.allclose(pruner.state_dict()["moments"]["layer.weight"].double(), rows.T @ rows, rtol=1e-4)
+    copy.deepcopy(model)(1000 * x)
+    torch.save(model, io.BytesIO())
+    pruner.step()
+    torch.testing.assert_close(pruner.state_dict()["moments"]["layer.weight"], x.T @ x)
+
+
+def test_hardening_while_inputs_are_measured_takes_them_and_ends_it() -> None:
+    pruner = OptimalBrainSurgeon(batches=6, damping=1e-6)
+    early, due = (
+        pruned(pruner, BlockColumns(4), 5),
+        pruned(OptimalBrainSurgeon(batches=5, damping=1e-6), BlockColumns(4), 5),
+    )
+    assert bool(early.layer.weight.all())
+    pruner.harden()
+    torch.testing.assert_close(early.layer.weight, due.layer.weight)
+    assert not early.layer._forward_pre_hooks and not early._forward_pre_hooks and not early._forward_hooks
+    assert not pruner.state_dict()["moments"] and pruner.unmeasured == ()
+
+
+def test_inputs_that_are_not_finite_are_named_and_change_no_weight() -> None:
+    model, pruner = Scaled(), OptimalBrainSurgeon(batches=1)
+    pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.5)]))
+    before = model.layer.weight.detach().clone()
+    model(torch.full((3, COLUMNS), torch.inf))
+    with pytest.raises(
+        WeightError, match=r"layer\.weight: the inputs of a layer must be finite to prune it by them"
+    ):
+        pruner.step()
+    assert torch.equal(model.layer.weight, before)
 
 
 def test_a_schedule_measures_before_each_pruning_only() -> None:
     model = Scaled()
     pruner = OptimalBrainSurgeon(CubicSchedule(begin=0, end=8, every=4), batches=2)
     pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.25)]))
-    measuring, kept = [], []
+    measuring, kept, masks = [], [], []
     for part in inputs().float().reshape(10, 20, COLUMNS):
         measuring.append(bool(model.layer._forward_pre_hooks))
         model(part)
         pruner.add_gradient_()
         pruner.step()
-        kept.append(int((model.layer.weight != 0).sum()))
+        masks.append(model.layer.weight != 0)
+        kept.append(int(masks[-1].sum()))
     assert measuring == [False, False, True, True, False, False, True, True, False, False]
     assert kept[2] == ROWS * COLUMNS and kept[3] > kept[7] == ROWS * COLUMNS // 4
-    assert all(before >= after for before, after in pairwise(kept))
+    assert all(bool((before | ~after).all()) for before, after in pairwise(masks))  # what is gone stays gone
 
 
 def test_what_was_measured_for_one_pruning_is_not_taken_for_the_next() -> None:
@@ -179,6 +268,7 @@ def test_inputs_of_a_convolution_are_what_its_matrix_is_multiplied_with(stride: 
     pruner = OptimalBrainSurgeon(batches=2)
     pruner.prepare(model, Plan([Rule(weights="0.weight", structure=BlockColumns(4), density=0.5)]))
     out = model(torch.randn(2, 3, 5, 6))
+    pruner.step()
     matrix, moment = pruner.targets[0].matrix(), pruner.state_dict()["moments"]["0.weight"]
     torch.testing.assert_close(torch.trace(matrix @ moment @ matrix.T), out.detach().square().sum())
 
@@ -189,13 +279,18 @@ def test_without_inputs_it_is_magnitude() -> None:
     for pruner, model in ((OptimalBrainSurgeon(), ours), (Magnitude(), theirs)):
         pruner.prepare(model, plan)
         pruner.harden()
+        assert getattr(pruner, "unmeasured", ("layer.weight",)) == ("layer.weight",)
     assert torch.equal(ours.layer.weight, theirs.layer.weight)
-    assert not ours.layer._forward_pre_hooks
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
-    [({"batches": 0}, "batches must be a whole number >= 1, not 0"), ({"damping": 0.0}, "damping must be")],
+    [
+        ({"batches": 0}, "batches must be a whole number >= 1, not 0"),
+        ({"batches": 2.5}, "batches must be a whole number >= 1, not 2.5"),
+        ({"damping": 0.0}, "damping must be a number > 0, not 0.0"),
+        ({"damping": float("inf")}, "damping must be a number > 0, not inf"),
+    ],
 )
 def test_bad_settings_are_named(fields: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError, match=said):

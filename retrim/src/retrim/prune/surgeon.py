@@ -8,21 +8,25 @@ arXiv 2208.11580).  docs/retrim/pruners/surgeon.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from retrim.errors import ConfigError
+from retrim.errors import ConfigError, RetrimError, WeightError
 from retrim.prune.magnitude import CubicSchedule, on_the_way
 from retrim.prune.plan import Plan, Target
-from retrim.prune.pruner import Probe, Pruner
+from retrim.prune.pruner import Hardened, Probe, Pruner
 from retrim.structures import BlockColumns, Density, Mask, Support
 
 ROUND = 64
 """Of the columns that are left, one in so many goes in each round."""
+_LAYERS = ("Linear", "Conv1D", "Conv2d")
+_MASK = "attention_mask"
 
 
 class OptimalBrainSurgeon(Pruner):
@@ -36,44 +40,76 @@ class OptimalBrainSurgeon(Pruner):
     schedule : CubicSchedule, optional
         Prune gradually; without it, once, after `batches` steps.
     batches : int, default 32
-        Steps whose inputs are measured before each pruning.
+        Up to so many steps' inputs are measured before each pruning.
     damping : float, default 0.01
         Added to the diagonal of H, times its mean.
+
+    Attributes
+    ----------
+    unmeasured : tuple of str
+        Weights that were pruned by norm, since no inputs were seen: those of other layers than linear ones and
+        convolutions, of convolutions in groups or with padding that is not zeros, and all of a model that was not
+        called in training mode.
 
     Notes
     -----
     Inputs are measured in the model's own training passes; tokens that the model's argument
-    ``attention_mask`` hides are left out.  A layer that was never measured, or a convolution in groups, is
-    pruned by norm.
+    ``attention_mask`` hides (whole numbers or bool, shape (batch, tokens)) are left out.
     """
 
     def __init__(
         self, schedule: CubicSchedule | None = None, *, batches: int = 32, damping: float = 0.01
     ) -> None:
         super().__init__()
-        if batches < 1:
+        if type(batches) is not int or batches < 1:
             raise ConfigError(f"batches must be a whole number >= 1, not {batches}")
         if not 0 < damping < float("inf"):
             raise ConfigError(f"damping must be a number > 0, not {damping}")
         self.schedule, self.batches, self.damping = schedule, batches, damping
         self._model: nn.Module | None = None
-        self._moments: dict[str, torch.Tensor] = {}
-        self._shown: torch.Tensor | None = None
+        self._moments: dict[str, torch.Tensor] = {}  # of the steps that are done, over all processes
+        self._fresh: dict[str, torch.Tensor] = {}  # of this step, in this process
+        self._metered: dict[str, Target] = {}
         self._handles: list[Any] = []
+        self._running = False
+        self._shown: torch.Tensor | None = None
+        self._by_norm: dict[str, None] = {}
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Weights that were pruned by norm."""
+        return tuple(self._by_norm)
 
     def prepare(self, model: nn.Module, plan: Plan) -> None:
-        self._model = model
-        super().prepare(model, plan)
+        before, self._model = self._model, model
+        try:
+            super().prepare(model, plan)
+        except RetrimError:
+            self._model = before
+            raise
+
+    def harden(self) -> list[Hardened]:
+        report = super().harden()
+        self._stop_measuring()
+        self._moments = {}
+        return report
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._stop_measuring()
+        if not self._hardened:
+            self._measure_if_due()
 
     def _begin(self) -> None:
         self._stop_measuring()
-        self._forget()
+        self._moments, self._by_norm = {}, {}
         self._measure_if_due()
 
     def _add_gradient(self) -> None:
         pass  # nothing is penalised
 
     def _advance(self, probe: Probe | None) -> None:
+        self._gather()
         if self._due(self._steps):
             for target in self.targets:
                 density = self._density(target)
@@ -82,11 +118,10 @@ class OptimalBrainSurgeon(Pruner):
                     target.parameter.copy_(target.restore(pruned))
                     self._supports[target.name] = support
             self._stop_measuring()
-            self._forget()
+            self._moments = {}
         self._measure_if_due()
 
     def _final(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
-        self._stop_measuring()
         projected, support = super()._final(target, matrix)
         if torch.equal(projected, matrix):
             return projected, support
@@ -98,12 +133,6 @@ class OptimalBrainSurgeon(Pruner):
     def _load(self, state: dict[str, Any]) -> None:
         held = state["moments"]
         self._moments = {t.name: held[t.name].to(t.parameter.device) for t in self.targets if t.name in held}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self._stop_measuring()
-        if not self._hardened:
-            self._measure_if_due()
 
     # --- when ---------------------------------------------------------------------
 
@@ -124,69 +153,99 @@ class OptimalBrainSurgeon(Pruner):
         model = self._model
         if self._handles or model is None:
             return
-        self._handles.append(model.register_forward_pre_hook(self._note_hidden, with_kwargs=True))
+        place = _place_of_mask(model)
+
+        def begin(args: Sequence[Any], named: Mapping[str, Any]) -> None:
+            self._running, self._shown = True, _shown(place, args, named)
+
+        def end(args: Sequence[Any], named: Mapping[str, Any]) -> None:
+            self._running, self._shown = False, None
+
         for target in self.targets:
             for name in (target.name, *target.aliases):
                 owner = model.get_submodule(name.rpartition(".")[0])
                 if _measurable(owner, target):
-                    self._handles.append(owner.register_forward_pre_hook(self._meter(target.name)))
+                    self._metered[target.name] = target
+                    meter = _Hook(owner, self._meter(owner, target))
+                    self._handles.append(owner.register_forward_pre_hook(meter, with_kwargs=True))
+        # Of the model itself last: where it is a layer too, it must have begun.
+        first = model.register_forward_pre_hook(_Hook(model, begin), with_kwargs=True, prepend=True)
+        last = model.register_forward_hook(_Hook(model, end), with_kwargs=True, always_call=True)
+        self._handles += [first, last]
 
     def _stop_measuring(self) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles, self._shown = [], None
+        self._handles, self._metered, self._fresh = [], {}, {}
+        self._running, self._shown = False, None
 
-    def _forget(self) -> None:
-        self._moments = {}
-
-    def _note_hidden(self, model: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        shown = named.get("attention_mask")
-        self._shown = shown.bool() if isinstance(shown, torch.Tensor) and shown.ndim == 2 else None
-
-    def _meter(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def _meter(self, owner: nn.Module, target: Target) -> Callable[[Sequence[Any], Mapping[str, Any]], None]:
         @torch.no_grad()
-        def measure(owner: nn.Module, given: tuple[Any, ...]) -> None:
-            if not owner.training:
+        def measure(args: Sequence[Any], named: Mapping[str, Any]) -> None:
+            # A pass that is computed again for its gradient runs without the model.
+            if not (owner.training and self._running):
                 return
-            rows = self._inputs(owner, given[0].detach())
+            x = args[0] if args else next(iter(named.values()))
+            rows = self._inputs(owner, x.detach(), torch.promote_types(target.parameter.dtype, torch.float32))
             with torch.autocast(rows.device.type, enabled=False):
                 moment = rows.T @ rows
-            self._moments[name] = self._moments[name] + moment if name in self._moments else moment
+            held = self._fresh.get(target.name)
+            self._fresh[target.name] = moment if held is None else held + moment
 
         return measure
 
-    def _inputs(self, owner: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def _inputs(self, owner: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """What a layer's matrix is multiplied with, shape (rows, in), without hidden tokens."""
+        x = x.to(dtype)
         if isinstance(owner, nn.Conv2d):
             padding: Any = owner.padding
-            columns = functional.unfold(x.float(), owner.kernel_size, owner.dilation, padding, owner.stride)
+            x = x if x.ndim == 4 else x[None]
+            columns = functional.unfold(x, owner.kernel_size, owner.dilation, padding, owner.stride)
             kernel = columns.shape[1] // owner.in_channels
             parts = columns.reshape(len(x), owner.in_channels, kernel, -1).permute(0, 3, 2, 1)
             return parts.reshape(-1, kernel * owner.in_channels)
         shown = self._shown
-        if shown is not None and x.shape[:2] == shown.shape:
-            return x[shown].float()
-        return x.reshape(-1, x.shape[-1]).float()
+        if shown is not None and x.ndim > 2 and x.shape[:2] == shown.shape:
+            return x[shown.to(x.device)].reshape(-1, x.shape[-1])
+        return x.reshape(-1, x.shape[-1])
+
+    def _gather(self) -> None:
+        """Add this step's sums, of all processes, to those of the steps before."""
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        for name, target in self._metered.items():
+            fresh = self._fresh.pop(name, None)
+            if together:  # also where this process saw nothing: the others wait
+                columns = target.matrix().shape[1]
+                dtype = torch.promote_types(target.parameter.dtype, torch.float32)
+                if fresh is None:
+                    fresh = torch.zeros(columns, columns, dtype=dtype, device=target.parameter.device)
+                torch.distributed.all_reduce(fresh)
+            if fresh is not None:
+                held = self._moments.get(name)
+                self._moments[name] = fresh if held is None else held.to(fresh.device) + fresh
 
     def _second_moment(self, target: Target) -> torch.Tensor | None:
-        """H with its damping, shape (in, in); the same on all processes."""
+        """H with its damping, shape (in, in), over the mean of its diagonal."""
         total = self._moments.get(target.name)
         if total is None:
             return None
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            total = total.clone()
-            torch.distributed.all_reduce(total)
         mean = float(torch.diagonal(total).mean())
-        if not mean > 0:
+        if not mean < float("inf"):
+            raise WeightError(
+                f"{target.name}: the inputs of a layer must be finite to prune it by them, but hold NaN or infinity: "
+                "go back to a checkpoint from before training diverged"
+            )
+        if mean == 0:
             return None
-        return total / mean + self.damping * torch.eye(total.shape[0], device=total.device)
+        return total / mean + self.damping * torch.eye(total.shape[0], device=total.device, dtype=total.dtype)
 
     def _pruned(self, target: Target, matrix: torch.Tensor, density: Density) -> tuple[torch.Tensor, Support]:
         projected, support = target.structure.project(matrix, density)
         moment = self._second_moment(target)
         if moment is None or not isinstance(support, Mask):
+            self._by_norm[target.name] = None
             return projected, support
-        weight = matrix.float()
+        weight = matrix.to(moment.dtype)
         if isinstance(target.structure, BlockColumns):
             counts = support.mask[:: target.structure.rows].sum(dim=1).tolist()
             found, kept = _without_columns(weight, moment, target.structure, counts)
@@ -194,8 +253,50 @@ class OptimalBrainSurgeon(Pruner):
         return _fitted(weight, moment, support.mask).to(matrix.dtype), support
 
 
+class _Hook:
+    """A hook of one module: its copies, and those in files, do nothing."""
+
+    def __init__(
+        self,
+        module: nn.Module | None = None,
+        act: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self._module = None if module is None else weakref.ref(module)
+        self._act = act
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], *out: Any) -> None:
+        if self._act is not None and self._module is not None and self._module() is module:
+            self._act(args, named)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
+        return _Hook()
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return _Hook, ()
+
+
+def _place_of_mask(model: nn.Module) -> int | None:
+    """Place of the argument that hides tokens, among those of the model's call."""
+    names = list(inspect.signature(model.forward).parameters)
+    return names.index(_MASK) if _MASK in names else None
+
+
+def _shown(place: int | None, args: Sequence[Any], named: Mapping[str, Any]) -> torch.Tensor | None:
+    """Which tokens of a batch are shown, shape (batch, tokens); None where nothing is said."""
+    found = named.get(_MASK)
+    if found is None and place is not None and place < len(args):
+        found = args[place]
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or found.is_floating_point():
+        return None
+    return found.bool()
+
+
 def _measurable(owner: nn.Module, target: Target) -> bool:
     """Whether a layer's matrix is multiplied with its inputs as they come (or unfolded)."""
+    if getattr(owner, "weight", None) is not target.parameter:
+        return False
+    if not any(known.__name__ in _LAYERS for known in type(owner).__mro__):
+        return False
     if isinstance(owner, nn.Conv2d):
         weight = owner.weight
         plain = owner.groups == 1 and owner.padding_mode == "zeros" and not isinstance(owner.padding, str)
@@ -258,7 +359,9 @@ def _fitted(weight: torch.Tensor, moment: torch.Tensor, mask: torch.Tensor) -> t
     found = torch.zeros_like(weight)
     for number, support in enumerate(supports):
         there, rows = support.nonzero().flatten(), (place == number).nonzero().flatten()
-        if len(there):
+        if bool(support.all()):
+            found[rows] = weight[rows]
+        elif len(there):
             wanted = moment[there] @ weight[rows].T
             found[rows[:, None], there] = torch.linalg.solve(moment[there][:, there], wanted).T
     return found
