@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 from tubes import bands, run
 
@@ -206,3 +207,10 @@ def test_a_wide_beam_blurs_the_spot_and_keeps_the_fluence() -> None:
     b, sigma_b, _ = run(6_000, Expected(), beam=point, view=far, seed=2)
     i = scores.FIELD
     assert abs(a[i] - b[i]) < 3.5 * np.hypot(sigma_a[i], sigma_b[i])
+
+
+def test_points_decide_a_run_and_none_are_refused() -> None:
+    one, other = (run(1, Expected(points=points))[2].versions for points in (32.0, 16.0))
+    assert {name for name in one if one[name] != other[name]} == {"way"}
+    with pytest.raises(ValidationError, match="points"):
+        Expected(points=0.0)

@@ -1,4 +1,4 @@
-"""What electrons of a tube emit: analog at events, or the expectation of a step.
+"""What electrons of a tube emit: analog at events, or by its expectation at points of the path.
 
 Analog: a bremsstrahlung event or a vacancy splits into a number of photons of equal
 weight, and each is followed.  Expected: at points of the path, everything that could be emitted there

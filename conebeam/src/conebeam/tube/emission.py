@@ -42,15 +42,15 @@ class Expected(Model):
     Parameters
     ----------
     points : float
-        Points on the way of an electron that stops in the target.  Few suit small fields, many large ones
-        and spectra in columns.
+        Points on the way of an electron that stops in the target's first layer, about.  Few suit small fields,
+        many large ones and spectra in columns.
     interior : float
         Probability to follow one photon of a point inside the target, for what it would scatter or
         excite towards the field.
     """
 
     kind: Literal["expected"] = "expected"
-    points: Annotated[float, Field(gt=0.0, le=1000.0)] = 32.0
+    points: Annotated[float, Field(ge=0.01, le=1000.0)] = 32.0
     interior: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
 
 

@@ -110,9 +110,9 @@ class TubeEngine:
         self._anode, self._aim = _anode(tube), _aim(tube, self.view)
         emission = emission or Expected()
         self._way = way(emission, transport or Transport(), tube.cut_kev)
-        self._points: float | None = None
-        if isinstance(emission, Expected):
-            self._points = emission.points / _photons(self._electrons[0], tube)
+        # As asked for: last digits of what follows from tables may differ between processors.
+        self._asked = emission.points if isinstance(emission, Expected) else None
+        self._points = None if self._asked is None else self._asked / _photons(self._electrons[0], tube)
         self.scored = _scored(self._aim, self.view, batch, self._way.expected)
         self.balance, self._lock = np.zeros(scores.BALANCE), threading.Lock()
         self._size = self._aim.first_leaving + self._aim.angles * self._aim.bins
@@ -128,7 +128,7 @@ class TubeEngine:
             "xraylib data": elements.version(),
             "kernels": kernel_key(),
             "view": self.view.model_dump_json(),
-            "way": repr((*self._way, self._points)),
+            "way": repr((*self._way, self._asked)),
         }
 
     def batches(self, tasks: Iterable[tuple[int, int, int]]) -> Generator[BatchSums]:
@@ -227,7 +227,7 @@ def _optical_depth(
 
 
 def _photons(e: electron_tables.Electrons, tube: XrayTube) -> float:
-    """Bremsstrahlung above the cut from an electron that stops in the layer."""
+    """Bremsstrahlung above the cut from an electron that stops in the layer, about: Møller collisions left out."""
     passed = (tube.cut_kev <= RATE_ENERGIES) & (tube.kvp >= RATE_ENERGIES)
     per_kev = e.rates[passed, electron_tables.PHOTONS] / e.rates[passed, electron_tables.STOPPING]
     return float(np.trapezoid(per_kev, RATE_ENERGIES[passed]))

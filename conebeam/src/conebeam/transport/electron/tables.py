@@ -30,9 +30,7 @@ AZIMUTHS = 4096
 class Electrons(NamedTuple):
     """Tables of one layer of n elements; lengths in cm, energies in keV."""
 
-    rates: NDArray[
-        np.float64
-    ]  # (601, 8 + 4n): 1/λ1, 1/λ, keV/cm, Møller, photons, 1/(mb cm), row of angles, all, shells
+    rates: NDArray[np.float64]  # (601, 8 + 4n), see the columns
     quantiles: NDArray[np.float32]  # (7, 28, 257): u of the deflection; the last level one collision
     half: NDArray[np.float32]  # (7, 28): median of μ
     chi: NDArray[np.float64]  # (61, 41), mb
