@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 from scipy import stats
 from tubes import bands, run
 
@@ -14,6 +13,7 @@ from conebeam.data.electrons import elastic
 from conebeam.data.electrons.goudsmit_saunderson import LEVELS
 from conebeam.data.electrons.grids import ANGLE_ENERGIES
 from conebeam.data.electrons.targets import target
+from conebeam.errors import ConfigError
 from conebeam.histories import tube_scores as scores
 from conebeam.transport.electron.bremsstrahlung import sample_cosine, sample_energy
 from conebeam.transport.electron.deflection import place, sample_deflection, turned
@@ -212,5 +212,5 @@ def test_a_wide_beam_blurs_the_spot_and_keeps_the_fluence() -> None:
 def test_points_decide_a_run_and_none_are_refused() -> None:
     one, other = (run(1, Expected(points=points))[2].versions for points in (32.0, 16.0))
     assert {name for name in one if one[name] != other[name]} == {"way"}
-    with pytest.raises(ValidationError, match="points"):
+    with pytest.raises(ConfigError, match="points"):
         Expected(points=0.0)
