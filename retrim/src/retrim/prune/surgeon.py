@@ -9,7 +9,6 @@ arXiv 2208.11580).  docs/retrim/pruners/surgeon.md.
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -166,11 +165,11 @@ class OptimalBrainSurgeon(Pruner):
                 owner = model.get_submodule(name.rpartition(".")[0])
                 if _measurable(owner, target):
                     self._metered[target.name] = target
-                    meter = _Hook(owner, self._meter(owner, target))
+                    meter = _Hook(self._meter(owner, target))
                     self._handles.append(owner.register_forward_pre_hook(meter, with_kwargs=True))
         # Of the model itself last: where it is a layer too, it must have begun.
-        first = model.register_forward_pre_hook(_Hook(model, begin), with_kwargs=True, prepend=True)
-        last = model.register_forward_hook(_Hook(model, end), with_kwargs=True, always_call=True)
+        first = model.register_forward_pre_hook(_Hook(begin), with_kwargs=True, prepend=True)
+        last = model.register_forward_hook(_Hook(end), with_kwargs=True, always_call=True)
         self._handles += [first, last]
 
     def _stop_measuring(self) -> None:
@@ -256,20 +255,12 @@ class OptimalBrainSurgeon(Pruner):
 class _Hook:
     """A hook of one module: its copies, and those in files, do nothing."""
 
-    def __init__(
-        self,
-        module: nn.Module | None = None,
-        act: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None,
-    ) -> None:
-        self._module = None if module is None else weakref.ref(module)
+    def __init__(self, act: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None) -> None:
         self._act = act
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], *out: Any) -> None:
-        if self._act is not None and self._module is not None and self._module() is module:
+        if self._act is not None:
             self._act(args, named)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
-        return _Hook()
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
         return _Hook, ()
