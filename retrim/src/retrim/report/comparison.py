@@ -16,6 +16,10 @@ COLOURS = {
     "SLR, restoring": "#7a4fa3",
     "ADMM": "#d1661e",
     "magnitude": "#6b6b6b",
+    "one-shot magnitude": "#6b6b6b",
+    "gradual magnitude": "#a08a5b",
+    "group lasso": "#2e7d4f",
+    "optimal brain surgeon": "#a3324b",
 }
 
 
@@ -35,14 +39,17 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
         raise MissingExtraError("pictures need matplotlib: pip install 'retrim[zoo]'") from None
     rows = result["rows"]
     forms = list(dict.fromkeys(row["forms"] for row in rows))
-    figure = Figure(figsize=(10, 3.4 * (len(forms) + 1)), layout="constrained")
-    axes = figure.subplots(len(forms) + 1, 2, squeeze=False)
+    multipliers = any(row.get("updates") for row in rows)
+    lines = max(1, len(forms) + multipliers)
+    figure = Figure(figsize=(10, 3.4 * lines), layout="constrained")
+    axes = figure.subplots(lines, 2, squeeze=False)
     afters = list(rows[0]["score"]) if rows else []
     for line, name in enumerate(forms):
         for place, after in enumerate((afters[0], afters[-1])):
             _scores(axes[line][place], [r for r in rows if r["forms"] == name], result, after)
-    _updates(axes[-1][0], rows, "relative", "‖W − Z‖ / ‖W‖")
-    _updates(axes[-1][1], rows, "step_size", "step of the multipliers")
+    if multipliers:
+        _updates(axes[-1][0], rows, "relative", "‖W − Z‖ / ‖W‖")
+        _updates(axes[-1][1], rows, "step_size", "step of the multipliers")
     with replacing(path, "picture", ConfigError) as beside:
         figure.savefig(beside, format=path.suffix.lstrip(".") or "png", dpi=130)
 
@@ -55,11 +62,17 @@ def _scores(axis: Any, rows: Sequence[Mapping[str, Any]], result: Mapping[str, A
         rates = sorted({row["rate"] for row in mine})
         values = [[r["score"][after][metric] for r in mine if r["rate"] == rate] for rate in rates]
         colour = COLOURS.get(method)
-        axis.plot(rates, [statistics.mean(v) for v in values], "o-", color=colour, label=method)
+        means = [statistics.mean(v) for v in values]
+        (line,) = axis.plot(rates, means, "o-", color=colour, label=method)
         for rate, each in zip(rates, values, strict=True):
-            axis.plot([rate] * len(each), each, ".", color=colour, alpha=0.5)
-    axis.set_xticks(sorted({row["rate"] for row in rows}))
-    when = "at hard pruning" if after == "0" else f"after {after} epochs of retraining"
+            axis.plot([rate] * len(each), each, ".", color=line.get_color(), alpha=0.5)
+    # Logarithmic: a rate twice as high keeps half, wherever it begins.
+    rates = sorted({row["rate"] for row in rows})
+    axis.set_xscale("log")
+    axis.set_xticks(rates, [f"{rate:g}" for rate in rates], minor=False)
+    axis.set_xticks([], minor=True)
+    epochs = f"{after} epoch{'' if after == '1' else 's'}"
+    when = "at hard pruning" if after == "0" else f"after {epochs} of retraining"
     axis.set(title=f"{rows[0]['forms']}, {when}", xlabel="rate", ylabel=f"{metric}, %")
     axis.legend()
 
