@@ -141,7 +141,7 @@ WRONG = [
     ),
     (
         {"prune__pruner": {"type": "Lasso"}},
-        "prune.pruner.type must be one of ADMM, Magnitude, ReweightedGroupLasso, SLR, not 'Lasso'",
+        "prune.pruner.type must be one of ADMM, Magnitude, OptimalBrainSurgeon, ReweightedGroupLasso, SLR, not 'Lasso'",
     ),
     ({"prune__harden_at": 11}, "prune: harden_at must be at most the 10 steps, not 11"),
     ({"prune__plan": []}, "prune.plan must have at least 1 entry, not 0"),
