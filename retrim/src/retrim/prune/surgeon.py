@@ -43,13 +43,6 @@ class OptimalBrainSurgeon(Pruner):
     damping : float, default 0.01
         Added to the diagonal of H, times its mean.
 
-    Attributes
-    ----------
-    unmeasured : tuple of str
-        Weights that were pruned by norm, since no inputs were seen: those of other layers than linear ones and
-        convolutions, of convolutions in groups or with padding that is not zeros, and all of a model that was not
-        called in training mode.
-
     Notes
     -----
     Inputs are measured in the model's own training passes; tokens that the model's argument
@@ -76,7 +69,11 @@ class OptimalBrainSurgeon(Pruner):
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """Weights that were pruned by norm."""
+        """Weights that were pruned by norm, since no inputs were seen.
+
+        Those of other layers than linear ones and convolutions, of convolutions in groups or with padding that is
+        not zeros, and all of a model that was not called in training mode.
+        """
         return tuple(self._by_norm)
 
     def prepare(self, model: nn.Module, plan: Plan) -> None:
