@@ -88,7 +88,7 @@ def scene(histories: int, seed: int, spectrum: dict[str, Any]) -> Scene:
             "kind": "dose", "per": "fluence", "curves": curves, "x_cm": lateral, "y_cm": lateral,
             "z_cm": {"edges_cm": (0.0, *(np.arange(11) + 0.5).tolist())},
         }],
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def dose(made: Scene, emitted: Emitted | None = None) -> Result:

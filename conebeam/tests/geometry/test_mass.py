@@ -26,7 +26,7 @@ def voxels(**more: object) -> Lattice:
         x_cm=edges[0], y_cm=edges[1], z_cm=edges[2],
         material=np.zeros(shape, np.uint8),
         density_g_cm3=rng.uniform(0.1, 2.0, shape), materials=("water",), **more,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def grid(lattice: Lattice, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

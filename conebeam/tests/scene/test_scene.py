@@ -388,7 +388,7 @@ def test_voxel_phantoms_are_read_beside_the_scene(tmp_path: Path) -> None:
         x_cm=[-1.0, 0.0, 1.0], y_cm=[-1.0, 1.0], z_cm=[0.0, 2.0],
         material=np.array([[[0]], [[1]]]), density_g_cm3=np.array([[[1.0]], [[1.9]]]),
         materials=("water", "bone"),
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     write_voxels(lattice, tmp_path / "ct.npz")
     scene = values()
     scene["phantom"] = {"kind": "voxels", "file": "ct.npz", "rotation_deg": [0, 0, 180]}
