@@ -167,7 +167,7 @@ def _recipe(
             "dense": stage,
             "backbone": backbone,
             "device": {"name": "odroid-xu3-a7", "mhz": MHZ, "tokens": model["context"]},
-            "patterns": {"tile": (16, 32), "group": 4, "densities": DENSITIES},
+            "patterns": {"tile": (16, 32), "sets": 1, "lists": True, "densities": DENSITIES},
             "search": {"trials": trials, "batch": 4, "keep": 2, "least": 0.8, "stage": stage, "steps": steps},
             "final": stage,
         }

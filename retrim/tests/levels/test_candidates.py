@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrim.errors import ConfigError, DensityError, ShapeError
-from retrim.levels import Families, Tiling, draw_families, free_masks, nested_masks
+from retrim.levels import Families, Tiling, draw_families, free_masks, list_masks, nested_masks
 
 TILING = Tiling(height=8, width=4, group=2)
 
@@ -83,6 +83,23 @@ def test_nested_masks_lie_inside_each_other_and_keep_the_most_in_sum() -> None:
         assert (matrix[free] ** 2).sum() >= (matrix[nested] ** 2).sum() - 1e-4
 
 
+def test_lists_keep_each_groups_strongest_columns_and_nest() -> None:
+    matrix, densities = weights(6), [1.0, 0.5, 0.3, 0.01]
+    matrix[:2, 3] = matrix[:2, 5]  # equal ones: the first stays longer
+    masks = list_masks(matrix, 2, densities)
+    for density, mask in zip(densities, masks, strict=True):
+        count = max(1, round(density * 16))
+        for row in range(0, 24, 2):
+            energy = (matrix[row : row + 2].astype(float) ** 2).sum(axis=0)
+            kept = sorted(range(16), key=lambda column: (-energy[column], column))[:count]
+            assert sorted(np.flatnonzero(mask[row])) == sorted(kept)
+            assert np.array_equal(mask[row], mask[row + 1])
+    assert all(not (sparse & ~dense).any() for dense, sparse in pairwise(masks))
+    families = draw_families([matrix], Tiling(height=8, width=4, group=2), 4, density=0.5, seed=0)
+    bound = free_masks(families, matrix, [0.5])[0]
+    assert (matrix[masks[1]] ** 2).sum() > (matrix[bound] ** 2).sum()
+
+
 def test_refinement_never_keeps_less() -> None:
     matrices = [weights(3), weights(4, (16, 32))]
 
@@ -136,6 +153,16 @@ def test_equal_families_are_kept_once_and_seeds_decide() -> None:
             lambda: draw_families([weights()], TILING, 2, density=1.5, seed=0),
             DensityError,
             "density must be above 0 and at most 1, not 1.5",
+        ),
+        (
+            lambda: list_masks(weights(), 2, [0.0]),
+            DensityError,
+            "density must be above 0 and at most 1, not 0.0",
+        ),
+        (
+            lambda: list_masks(weights(), 5, [0.5]),
+            ShapeError,
+            "group must divide the rows of the weight, not 5 those of 24 x 16",
         ),
     ],
 )

@@ -192,9 +192,18 @@ def test_a_cluster_of_ray_gives_the_same_result(alone: dict[str, Any], data: Pat
     assert found["levels"] == alone["levels"]
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_masks_lie_in_the_backbone(nested: bool, done: tuple[LevelsRun, dict[str, Any]], data: Path) -> None:
-    patterns = {**TABLE["patterns"], "nested": nested, "sets": 1 if nested else 2}
+KINDS: dict[str, dict[str, Any]] = {
+    "free": {"sets": 2},
+    "nested": {"sets": 1, "nested": True},
+    "free and lists": {"sets": 1, "lists": True},
+    "lists": {"sets": 0, "lists": True, "nested": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_lie_in_the_backbone(kind: str, done: tuple[LevelsRun, dict[str, Any]], data: Path) -> None:
+    patterns = {**TABLE["patterns"], **KINDS[kind]}
+    nested = bool(patterns.get("nested"))
     run = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
     candidates = run.space.candidates
     masks = run.masks(range(len(candidates)))
@@ -207,6 +216,11 @@ def test_masks_lie_in_the_backbone(nested: bool, done: tuple[LevelsRun, dict[str
             assert int(mask.sum()) == pytest.approx(candidate.density * int(kept.sum()))
             rows = mask.reshape(-1, 4, mask.shape[1])
             assert (rows == rows[:, :1]).all()  # groups of four rows alike
+        if kind == "free and lists":  # a set, then lists, which keep more
+            weight = target.parameter.detach()
+            bound, free = (weight[masks[place][target.name]].square().sum() for place in (2, 3))
+            assert [candidates[place].patterns for place in (2, 3)] == [0, 1]
+            assert free > bound
         if nested:
             inner = [found[target.name] for found in masks]
             assert all(not (sparse & ~dense).any() for dense, sparse in pairwise(inner))
@@ -222,13 +236,15 @@ def test_levels_share_weights_and_differ_in_masks(done: tuple[LevelsRun, dict[st
     assert run.task.score(model)[run.task.metric] / 100 == pytest.approx(accuracies[0], abs=1e-6)
 
 
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("kind", ["free", "nested", "lists"])
 def test_packed_levels_score_what_the_table_says(
-    nested: bool, done: tuple[LevelsRun, dict[str, Any]], data: Path
+    kind: str, done: tuple[LevelsRun, dict[str, Any]], data: Path
 ) -> None:
     run, result = done
-    if nested:
-        run = LevelsRun(recipe(patterns={**TABLE["patterns"], "nested": True, "sets": 1}), data, run.folder)
+    nested = kind != "free"
+    if nested:  # lists are packed nested without being asked for it
+        patterns = {**TABLE["patterns"], **KINDS[kind], "nested": kind == "nested"}
+        run = LevelsRun(recipe(patterns=patterns), data, run.folder)
         result = run_levels(run)
     artifact = packed_levels(run, tuple(result["choice"]), result["levels"])
     assert all((level.segments is not None) == nested for level in artifact.levels.values())
@@ -261,7 +277,15 @@ def test_methods_are_compared_at_equal_trials(done: tuple[LevelsRun, dict[str, A
         ({"patterns": {"tile": [2, 8], "densities": [0.5]}}, "a tile must be 4 x 4 to 128 x 128, not 2 x 8"),
         (
             {"patterns": {"tile": [8, 8], "densities": [0.5], "nested": True}},
-            "nested levels share one pattern set, so sets must be 1, not 2",
+            "nested levels share one pattern set, so sets must be 1 without lists, or 0 with them, not 2",
+        ),
+        (
+            {"patterns": {"tile": [8, 8], "densities": [0.5], "sets": 0}},
+            "there must be something to choose: sets of patterns, or lists = true",
+        ),
+        (
+            {"patterns": {"tile": [8, 8], "densities": [0.5], "nested": True, "sets": 1, "lists": True}},
+            "nested levels share one pattern set, so sets must be 1 without lists, or 0 with them, not 1 with lists",
         ),
     ],
 )
@@ -334,7 +358,19 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert "task.text must be a file or folder of" in missing.stderr
 
 
-WIDTHS = {"wikitext-2": 800, "minilm-stsb": 384}
+def test_levels_weigh_in_training_as_in_the_reward(data: Path, tmp_path: Path) -> None:
+    run = LevelsRun(recipe(), data, tmp_path)
+    choice = (0, 2, 2)
+    assert run._weights(choice, [0, 2]) == [1.0, 2.0]
+    by_runs = LevelsRun(recipe(search={**TABLE["search"], "weights": "runs"}), data, tmp_path)
+    runs = by_runs.space.runs(choice)
+    assert by_runs._weights(choice, [0, 2]) == pytest.approx([runs[0], runs[1] + runs[2]])
+    assert len({run._key(name) for name in ("levels", "trials")} | {by_runs._key("levels")}) == 3
+    assert run._key("trials") != by_runs._key("trials")
+    assert run._key("backbone") == by_runs._key("backbone")
+
+
+WIDTHS = {"wikitext-2": 800, "minilm-stsb": 384, "search": 128}
 
 
 def test_recipes_fit_their_networks() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retrim.levels.candidates import Families, Tiling, draw_families, free_masks, nested_masks
+from retrim.levels.candidates import Families, Tiling, draw_families, free_masks, list_masks, nested_masks
 from retrim.levels.controller import Controller
 from retrim.levels.joint import JointTraining
 from retrim.levels.method import TPE, Evolution, Method, RandomSearch
@@ -32,6 +32,7 @@ __all__ = [
     "best",
     "draw_families",
     "free_masks",
+    "list_masks",
     "nested_masks",
     "one_by_one",
     "search",

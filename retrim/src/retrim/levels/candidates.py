@@ -152,6 +152,37 @@ def free_masks(families: Families, matrix: np.ndarray, densities: Sequence[float
     return [families.mask(families.assigned(matrix, [density]), density) for density in densities]
 
 
+def list_masks(matrix: np.ndarray, group: int, densities: Sequence[float]) -> list[np.ndarray]:
+    """One mask for each density, each inside all denser ones: every group of rows keeps its own strongest columns.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (out, in)
+    group : int
+        Neighbouring rows that share a row of the mask; divides the rows.
+    densities : sequence of float
+
+    Returns
+    -------
+    list of ndarray of bool, shape (out, in)
+
+    Raises
+    ------
+    DensityError, ShapeError
+    """
+    rows, columns = matrix.shape
+    if rows % group:
+        raise ShapeError(f"group must divide the rows of the weight, not {group} those of {rows} x {columns}")
+    energies = np.square(matrix, dtype=np.float64).reshape(-1, group, columns).sum(axis=1)
+    places = np.argsort(np.argsort(-energies, axis=1, kind="stable"), axis=1)
+    found = []
+    for density in densities:
+        if not 0 < density <= 1:
+            raise DensityError(f"density must be above 0 and at most 1, not {density}")
+        found.append(np.repeat(places < max(1, int(density * columns + 0.5)), group, axis=0))
+    return found
+
+
 def draw_families(
     matrices: Sequence[np.ndarray],
     tiling: Tiling,

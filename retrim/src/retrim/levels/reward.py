@@ -53,11 +53,15 @@ class Reward:
 
     def __call__(self, space: Space, choice: Choice, accuracies: Sequence[float]) -> float:
         """Of a choice whose levels reach these accuracies, one for each point, the fastest first."""
-        counts = space.runs(choice) if self.weights == "runs" else [1.0] * len(choice)
-        mean = sum(a * n for a, n in zip(accuracies, counts, strict=True)) / sum(counts)
+        weights = self.shares(space, choice)
+        mean = sum(a * w for a, w in zip(accuracies, weights, strict=True)) / sum(weights)
         disordered = sum(slow > fast for fast, slow in pairwise(accuracies))
         worth = (mean - self.least) / (self.dense - self.least)
         return worth + self._runs(space, choice) - self.disorder * disordered
+
+    def shares(self, space: Space, choice: Choice) -> tuple[float, ...]:
+        """What each level counts: alike, or by its inferences; not scaled to a sum."""
+        return space.runs(choice) if self.weights == "runs" else (1.0,) * len(choice)
 
     def _runs(self, space: Space, choice: Choice) -> float:
         return self.runs * sum(space.runs(choice)) / space.most_runs

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+import torch
 from rich import box
 from rich.table import Table
 
@@ -109,7 +111,7 @@ def packed_levels(
         model,
         {entry["name"]: kept for entry, kept in entries},
         height=run.recipe.patterns.group,
-        nested=run.recipe.patterns.nested,
+        nested=_nested([kept for _, kept in entries]),
         facts={
             entry["name"]: {key: value for key, value in entry.items() if key != "name"}
             for entry, _ in entries
@@ -124,6 +126,13 @@ def packed_levels(
             "seed": run.seed,
             "device": run.device.name,
         },
+    )
+
+
+def _nested(levels: Sequence[Mapping[str, torch.Tensor]]) -> bool:
+    """Whether each level's masks lie inside those of the level before it: then one pack serves all."""
+    return all(
+        bool((outer[name] | ~inner[name]).all()) for outer, inner in pairwise(levels) for name in inner
     )
 
 

@@ -34,6 +34,7 @@ from retrim.levels import (
     best,
     draw_families,
     free_masks,
+    list_masks,
     nested_masks,
     one_by_one,
     search,
@@ -46,6 +47,7 @@ from retrim.recipe.levels import LevelsRecipe
 from retrim.recipe.tasks import make_task
 from retrim.structures import BlockColumns, Mask
 from retrim.zoo.fit import fit
+from retrim.zoo.glue.finetuning import FineTuning
 from retrim.zoo.language import LanguageTask
 from retrim.zoo.task import FewSteps, Task
 
@@ -91,6 +93,11 @@ class LevelsRun:
         self._identity = identity
         self._progress = progress
 
+    @cached_property
+    def _taught(self) -> Task:
+        """The task as students of the dense network learn it; made once, since it reads its data anew."""
+        return self.task.taught(self.dense)
+
     # --- networks ---------------------------------------------------------------
 
     @cached_property
@@ -110,7 +117,7 @@ class LevelsRun:
             ("retrained", part.retrain),
             ("final", self.recipe.final),
         ):
-            self._fit(f"dense, {name}", self.task.taught(self.dense), model, stage)
+            self._fit(f"dense, {name}", self._taught, model, stage)
         return model
 
     @cached_property
@@ -123,7 +130,7 @@ class LevelsRun:
             Rule(weights=g, structure=BlockColumns(part.rows), density=part.density) for g in part.weights
         ]
         pruner.prepare(model, Plan(rules))
-        task = self.task.taught(self.dense)
+        task = self._taught
         self._fit("backbone", task, model, part.prune, pruner=pruner)
         pruner.harden()
         self._fit("backbone, retraining", task, model, part.retrain, pruner=pruner, seed=1000)
@@ -194,7 +201,7 @@ class LevelsRun:
         candidates = tuple(
             Candidate(density=density, patterns=number, cycles=self.cycles(density))
             for density in self._densities
-            for number in range(patterns.sets)
+            for number in range(patterns.sets + patterns.lists)
         )
         return Space(
             points=points, candidates=candidates, deadline_ms=self.deadline_ms, keep=self.recipe.search.keep
@@ -227,13 +234,16 @@ class LevelsRun:
         return found
 
     def _inner(self, small: np.ndarray, chosen: Sequence[Candidate]) -> list[np.ndarray]:
-        if self.recipe.patterns.nested:
+        part = self.recipe.patterns
+        if part.nested and part.sets:
             masks = dict(
                 zip(self._densities, nested_masks(self.families[0], small, self._densities), strict=True)
             )
             return [masks[candidate.density] for candidate in chosen]
         return [
-            free_masks(self.families[candidate.patterns], small, [candidate.density])[0]
+            list_masks(small, part.group, [candidate.density])[0]
+            if candidate.patterns == part.sets
+            else free_masks(self.families[candidate.patterns], small, [candidate.density])[0]
             for candidate in chosen
         ]
 
@@ -309,11 +319,11 @@ class LevelsRun:
         numbers = sorted(set(choice))
         masks = self.masks(numbers)
         model = copy.deepcopy(self.backbone[0])
-        joint = JointTraining(model, masks, [float(choice.count(number)) for number in numbers])
+        joint = JointTraining(model, masks, self._weights(choice, numbers))
         stage = self.recipe.final if final else self.recipe.search.stage
         name = "levels" if final else f"trial {','.join(map(str, choice))}"
         most = None if final else self.recipe.search.steps
-        task = self.task.taught(self.dense) if most is None else FewSteps(self.task.taught(self.dense), most)
+        task = self._taught if most is None else FewSteps(self._taught, most)
         self._fit(name, task, model, stage, joint=joint, seed=2000, keep=final)
         scoring = self.task if final else self._trial_task
         found = {}
@@ -325,6 +335,13 @@ class LevelsRun:
             [found[number] for number in choice],
             [masks[numbers.index(number)] for number in choice],
         )
+
+    def _weights(self, choice: Choice, numbers: Sequence[int]) -> list[float]:
+        """Of the candidates' losses: those of the levels' accuracies in the reward, summed over the levels that share one."""
+        each = self.reward.shares(self.space, choice)
+        return [
+            sum(weight for weight, at in zip(each, choice, strict=True) if at == number) for number in numbers
+        ]
 
     def chosen(self, trials: Sequence[Trial]) -> Choice:
         """The best trial's."""
@@ -363,9 +380,9 @@ class LevelsRun:
         scored = self.recipe.search.scored
         if scored is None:
             return self.task
-        if not isinstance(self.task, LanguageTask):
+        if not isinstance(self.task, LanguageTask | FineTuning):
             raise ConfigError(
-                "search.scored must be left out where the task is no language: it counts tokens"
+                "search.scored must be left out where the task is neither a language nor GLUE's"
             )
         return replace(self.task, scored=scored)
 
@@ -389,7 +406,7 @@ class LevelsRun:
         return battery.millijoules
 
     def _key(self, name: str) -> str:
-        """Of everything that decides a stage; search methods and rewards do not decide accuracies."""
+        """Of everything that decides a stage; search methods and scales of rewards do not decide accuracies."""
         recipe = self.recipe.model_dump(mode="json")
         parts = ["task", "dense"]
         if not name.startswith("dense"):
@@ -402,7 +419,11 @@ class LevelsRun:
         if self._identity:
             decides["identity"] = self._identity
         if name == "trials":
-            decides["search"] = {name: recipe["search"][name] for name in ("stage", "steps", "scored")}
+            decides["search"] = {
+                name: recipe["search"][name] for name in ("stage", "steps", "scored", "weights")
+            }
+        elif name == "levels":
+            decides["weights"] = recipe["search"]["weights"]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -58,13 +58,15 @@ class DevicePart(Part):
 class PatternsPart(Part):
     """Candidates: densities inside the backbone's kept weights, and pattern sets to choose between.
 
-    `nested`: every tile takes one family of patterns for all levels, so that a sparser level lies inside a denser one.
+    `lists` offers beside the sets what no pattern binds: every group of rows keeps its own strongest columns.  `nested`:
+    every tile takes one family of patterns for all levels, so that a sparser level lies inside a denser one; lists do.
     """
 
     tile: tuple[int, int]
     group: int = 4
     patterns: int = Field(default=4, ge=1)
-    sets: int = Field(default=2, ge=1)
+    sets: int = Field(default=2, ge=0)
+    lists: bool = False
     densities: tuple[float, ...] = Field(min_length=1)
     sample: float = Field(default=0.1, gt=0, le=1)
     refinements: int = Field(default=4, ge=0)
@@ -80,16 +82,22 @@ class PatternsPart(Part):
         _ = self.tiling
         if not all(0 < density <= 1 for density in self.densities):
             raise ValueError(f"densities must be above 0 and at most 1, not {self.densities}")
-        if self.nested and self.sets > 1:
-            raise ValueError(f"nested levels share one pattern set, so sets must be 1, not {self.sets}")
+        if not self.sets and not self.lists:
+            raise ValueError("there must be something to choose: sets of patterns, or lists = true")
+        if self.nested and self.sets + self.lists > 1:
+            raise ValueError(
+                f"nested levels share one pattern set, so sets must be 1 without lists, or 0 with them, not {self.sets}"
+                f"{' with lists' if self.lists else ''}"
+            )
         return self
 
 
 class SearchPart(Part):
     """The search, and the reward's scales (`retrim.levels.Reward`).
 
-    `stage` is the joint training of one trial, from the backbone, its epochs of at most `steps` steps; `scored` the held-out tokens
-    of its score, for a language; `least` the accuracy worth nothing, as a share of the dense one's.
+    `stage` is the joint training of one trial, from the backbone, its epochs of at most `steps` steps; `scored` the held-out
+    tokens of its score, for a language, or examples, for GLUE; `weights` those of the levels, in the reward and in joint
+    training; `least` the accuracy worth nothing, as a share of the dense one's.
     """
 
     method: Literal["controller", "random", "evolution", "tpe"] = "controller"

@@ -18,7 +18,7 @@ from retrim.torch import Distillation
 from retrim.zoo.corpus import Corpus, read_corpus
 from retrim.zoo.evaluation import evaluate
 from retrim.zoo.lm import LMConfig, build
-from retrim.zoo.task import Task
+from retrim.zoo.task import Last, Task
 from retrim.zoo.tokens import TokenizedCorpus, tokenize
 
 _PROBE = 64
@@ -64,6 +64,9 @@ class LanguageTask(Task):
     scored: int = 0
     distillation: Distillation | None = None
     teacher: nn.Module | None = field(default=None, repr=False)
+    _last: Last[torch.Tensor, torch.Tensor] = field(
+        init=False, default_factory=Last, repr=False, compare=False
+    )
 
     metric: ClassVar[str] = "accuracy"
 
@@ -107,13 +110,10 @@ class LanguageTask(Task):
 
     def _theirs(self, batch: torch.Tensor) -> torch.Tensor:
         """The teacher's logits, kept for the levels that meet the same batch."""
-        kept: tuple[torch.Tensor, torch.Tensor] | None = self.__dict__.get("_last")
-        if kept is None or kept[0] is not batch:
-            assert self.teacher is not None  # noqa: S101 - asked for by `loss`, which has one
-            with torch.no_grad():
-                kept = (batch, self.teacher(batch[:, :-1]).float())
-            self.__dict__["_last"] = kept
-        return kept[1]
+        teacher = self.teacher
+        assert teacher is not None  # noqa: S101 - asked for by `loss`, which has one
+        with torch.no_grad():
+            return self._last.of(batch, lambda: teacher(batch[:, :-1]).float())
 
     def probe(self) -> Sequence[torch.Tensor]:
         ids, length = self._ids.train, self.context + 1

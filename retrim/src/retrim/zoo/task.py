@@ -8,15 +8,18 @@ and lanes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import nn
 
 from retrim.errors import ConfigError
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Task(ABC):
@@ -58,6 +61,19 @@ class Task(ABC):
     @abstractmethod
     def score(self, model: nn.Module) -> dict[str, float]:
         """Metrics of the network on the data held out; in evaluation mode, which is undone."""
+
+
+class Last(Generic[K, V]):
+    """The last value that was computed, for the object it was computed of."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[K, V] | None = None
+
+    def of(self, key: K, compute: Callable[[], V]) -> V:
+        """`compute()`, or what it gave when it was last called for this same object."""
+        if self._kept is None or self._kept[0] is not key:
+            self._kept = (key, compute())
+        return self._kept[1]
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,23 @@ def test_what_a_teacher_adds(task: FineTuning, key: str) -> None:
     found.backward()
     # No gradient reaches the teacher, and students can start from it.
     assert all(parameter.grad is None and parameter.requires_grad for parameter in teacher.parameters())
-    student.eval()
+    # What it said is kept for this very batch alone: levels meet one batch in turn.
+    other = next(plain.batches(1, 0))
+    for given in (batch, batch, other, batch):
+        fresh = replace(plain, distillation=taught.distillation).taught(teacher)
+        assert taught.loss(student, given).item() == fresh.loss(student, given).item()
+    assert replace(taught, teacher=student.eval())._last is not taught._last
     assert taught.loss(student, batch).item() == pytest.approx(plain.loss(student, batch).item())
+
+
+def test_scores_of_a_few_examples_spread_evenly(task: FineTuning) -> None:
+    model = task.build(0)
+    few = replace(task, scored=5)
+    chosen = [0, 9, 19, 29, 39]  # of 40
+    np.testing.assert_allclose(
+        few.outputs(model, few.held_out["dev"]), task.outputs(model, task.held_out["dev"])[chosen], atol=1e-6
+    )
+    assert len(replace(task, scored=400).held_out["dev"]) == 40
 
 
 @pytest.mark.parametrize("key", ["sst2", "stsb"])
@@ -170,6 +185,7 @@ def test_a_student_learns_from_unlabelled_text_too(task: FineTuning, key: str) -
     [
         ({"batch": 0}, "batch must be a whole number >= 1, not 0"),
         ({"max_length": 4}, "max_length must be a whole number >= 8, not 4"),
+        ({"scored": -1}, "scored must be a whole number >= 0, not -1"),
         ({"examples": -1}, "examples must be a whole number >= 0, not -1"),
         ({"unlabelled": 1.0}, "unlabelled must be a share of examples, 0 <= share < 1, not 1.0"),
         ({"unlabelled": 0.5}, "unlabelled text needs a teacher: give distil, or leave unlabelled out"),

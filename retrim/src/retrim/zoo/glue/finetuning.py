@@ -23,7 +23,7 @@ from retrim.zoo.glue.metrics import score
 from retrim.zoo.glue.tasks import GlueTask, find_task
 from retrim.zoo.glue.tsv import read_glue
 from retrim.zoo.glue.unlabelled import unlabelled
-from retrim.zoo.task import Task
+from retrim.zoo.task import Last, Task
 
 POOL = 4
 """Examples without labels over those with: what epochs draw from."""
@@ -62,6 +62,8 @@ class FineTuning(Task):
         once there is a teacher; each epoch has as many steps as without.
     texts : tuple of str
         Tasks whose training sentences are such text too, beside the task's own.
+    scored : int
+        Held-out examples of a score, of each set that GLUE names, spread evenly; 0: all.
     """
 
     task: str
@@ -74,13 +76,15 @@ class FineTuning(Task):
     distillation: Distillation | None = None
     unlabelled: float = 0.0
     texts: tuple[str, ...] = ()
+    scored: int = 0
     teacher: nn.Module | None = field(default=None, repr=False)
+    _last: Last[Encoded, Any] = field(init=False, default_factory=Last, repr=False, compare=False)
 
     metric: ClassVar[str] = "score"
 
     def __post_init__(self) -> None:
         find_task(self.task)
-        for name, least in (("batch", 1), ("max_length", 8), ("examples", 0)):
+        for name, least in (("batch", 1), ("max_length", 8), ("examples", 0), ("scored", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be a whole number >= {least}, not {getattr(self, name)}")
         if not 0 <= self.unlabelled < 1:
@@ -142,8 +146,9 @@ class FineTuning(Task):
 
         asked = {**batch.inputs(), "output_hidden_states": bool(self.distillation.hidden)}
         ours = model(**asked)
+        teacher = self.teacher
         with torch.no_grad():
-            theirs = self.teacher(**asked)
+            theirs = self._last.of(batch, lambda: teacher(**asked))  # levels meet one batch in turn
         own = self._own(ours.logits, batch.labels)
         return distilled(self.distillation, own, ours, theirs, batch.attention_mask, self.glue.regression)
 
@@ -224,7 +229,14 @@ class FineTuning(Task):
     def held_out(self) -> dict[str, Tokens]:
         """Examples to score on, by split."""
         names = [split.name for split in self.glue.splits if split.name != "train"]
-        return {name: encode(self._read(name), self.tokenizer, self.max_length) for name in names}
+        return {
+            name: encode(self._spread(self._read(name)), self.tokenizer, self.max_length) for name in names
+        }
+
+    def _spread(self, examples: Examples) -> Examples:
+        if not 0 < self.scored < len(examples):
+            return examples
+        return _some(examples, np.linspace(0, len(examples) - 1, self.scored).astype(int))
 
     def _read(self, split: str, task: str | None = None) -> Examples:
         name = task or self.task
