@@ -12,6 +12,8 @@ from conebeam.data.electrons.grids import ANGLE_ENERGIES
 from conebeam.data.electrons.potential import yukawa_terms
 from conebeam.data.electrons.targets import ELEMENTS, Target, target
 from conebeam.errors import DataError
+from conebeam.transport.electron import tables
+from conebeam.transport.electron.moller import scattered_cosine
 from conebeam.transport.electron.tables import build_electrons
 
 W = target("W")
@@ -47,6 +49,33 @@ def test_losses_below_and_above_the_cut_make_the_whole() -> None:
     assert stopping.stopping_power(W, at, cut)[0] + hard == pytest.approx(
         stopping.stopping_power(W, at, np.inf)[0], rel=2e-3
     )
+
+
+@pytest.mark.parametrize("cut", [2.0, 5.0])
+def test_deflections_by_electrons_count_once(cut: float) -> None:
+    """Elastic deflections of `pw` and those of Møller collisions add up to the nucleus's times 1 + 1/Z, whatever the cut."""
+    built = build_electrons(W, "pw", cut_kev=cut, vacancy=NONE)
+    size = tables.RATE_ENERGIES.size
+    for row in (size // 3, 2 * size // 3, size - 1):
+        energy = float(tables.RATE_ENERGIES[row])
+        mu = elastic.angle_grid()
+        density = elastic.cross_section(74, "pw", energy, mu)
+        whole = W.atoms_per_cm3[0] * 4.0 * np.pi * np.trapezoid(2.0 * mu * density, mu)
+        hard = 0.0
+        if energy > 2.0 * cut:
+            tau = energy / 510.99895
+            e = np.geomspace(cut / energy, 0.5, 3000)
+            shape = 1 / e**2 + 1 / (1 - e) ** 2 + (tau / (tau + 1)) ** 2
+            shape -= (2 * tau + 1) / (tau + 1) ** 2 / (e * (1 - e))
+            turned = np.array(
+                [1.0 - scattered_cosine(energy, energy * (1.0 - share)) for share in e.tolist()]
+            )
+            mean = np.trapezoid(shape * turned, e) / np.trapezoid(shape, e)
+            hard = stopping.moller_rate(W, np.array([energy]), cut)[0] * mean
+        assert built.rates[row, tables.TRANSPORT] + hard == pytest.approx(whole, rel=2e-3)
+    plain = build_electrons(W, "sr", cut_kev=cut, vacancy=NONE)
+    other = build_electrons(W, "sr", cut_kev=20.0, vacancy=NONE)
+    assert np.array_equal(plain.rates[:, tables.TRANSPORT], other.rates[:, tables.TRANSPORT])
 
 
 def test_bremsstrahlung_angles_are_normalised() -> None:

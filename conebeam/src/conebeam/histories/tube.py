@@ -114,6 +114,9 @@ def step_length(
     allowed, level = way.surface * near * inverse, 0
     while level < way.top and allowed > 2.0 * _SMALLEST * (1 << level):
         level += 1
+    # The longest step errs most: it is taken only where the bound is twice as far as for the others.
+    if level == way.top and allowed < 2.0 * _SMALLEST * (1 << level):
+        level -= 1
     return counter, _SMALLEST * (1 << level) / inverse, level
 
 

@@ -17,6 +17,8 @@ doi:10.1002/sca.4950110404.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,16 +88,36 @@ def _low_energy(target: Target, energy: NDArray[np.float64]) -> NDArray[np.float
 
 def moller_rate(target: Target, energies: NDArray[np.float64], cut_kev: float) -> NDArray[np.float64]:
     """Collisions that transfer more than the cut, 1/cm, shape (n,)."""
+    return _moller(target, energies, cut_kev, lambda energy, e: np.ones(e.size))
+
+
+def moller_transport(target: Target, energies: NDArray[np.float64], cut_kev: float) -> NDArray[np.float64]:
+    """Mean of 1 − cos θ of the electron that collides, times `moller_rate`, 1/cm, shape (n,)."""
+
+    def turned(energy: float, e: NDArray[np.float64]) -> NDArray[np.float64]:
+        after, rest = (1.0 - e) * energy, 2.0 * constants.ELECTRON_REST_KEV
+        return np.asarray(1.0 - np.sqrt(after * (energy + rest) / (energy * (after + rest))))
+
+    return _moller(target, energies, cut_kev, turned)
+
+
+def _moller(
+    target: Target,
+    energies: NDArray[np.float64],
+    cut_kev: float,
+    weight: Callable[[float, NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Møller's cross section times the weight of a share of the energy, over shares above the cut."""
     found = np.zeros(energies.size)
     k = _constant(target)
-    for i, energy in enumerate(energies):
+    for i, energy in enumerate(energies.tolist()):
         if energy > 2.0 * cut_kev:
             tau = energy / constants.ELECTRON_REST_KEV
             e = np.linspace(cut_kev / energy, 0.5, 400)
             shape = 1.0 / e**2 + 1.0 / (1.0 - e) ** 2 + (tau / (tau + 1.0)) ** 2
             shape -= (2.0 * tau + 1.0) / (tau + 1.0) ** 2 / (e * (1.0 - e))
             beta2 = float(beta_squared(np.array([energy]))[0])
-            found[i] = k / beta2 * np.trapezoid(shape, e) / energy
+            found[i] = k / beta2 * np.trapezoid(shape * weight(energy, e), e) / energy
     return found
 
 

@@ -83,7 +83,7 @@ def build_electrons(
     angle = 2.0 * np.pi * (np.arange(AZIMUTHS) + 0.5) / AZIMUTHS
     # Kernels borrow the arrays as memory in C's order.
     return Electrons(
-        rates=_rates(target, scattering, emission["chi"], cut_kev, vacancy),
+        rates=_rates(target, model, scattering, emission["chi"], cut_kev, vacancy),
         quantiles=np.ascontiguousarray(scattering["quantiles"], dtype=np.float32),
         half=np.ascontiguousarray(scattering["half"], dtype=np.float32),
         chi=np.ascontiguousarray(emission["chi"]),
@@ -109,6 +109,7 @@ def _key(what: dict[str, object]) -> dict[str, object]:
 
 def _rates(
     target: Target,
+    model: elastic.Model,
     scattering: store.Arrays,
     chi: NDArray[np.float64],
     cut: float,
@@ -118,6 +119,11 @@ def _rates(
     at = np.log(np.maximum(RATE_ENERGIES, ANGLE_ENERGIES[0]))
     for column, name in ((TRANSPORT, "transport"), (PATH, "path")):
         found[:, column] = np.exp(np.interp(at, np.log(ANGLE_ENERGIES), np.log(scattering[name])))
+    if model == "pw":  # deflections by the atom's electrons that are Møller collisions are no elastic ones
+        hard = stopping.moller_transport(target, RATE_ENERGIES, cut)
+        rest = 1.0 - hard / found[:, TRANSPORT]
+        found[:, TRANSPORT] *= rest
+        found[:, PATH] *= rest
     # Angles' energies lie evenly in their logarithm.
     found[:, ANGLES] = np.interp(at, np.log(ANGLE_ENERGIES), np.arange(ANGLE_ENERGIES.size))
     photons, soft = bremsstrahlung.rates(target, chi, RATE_ENERGIES, cut)
