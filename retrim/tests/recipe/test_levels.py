@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,16 @@ def test_a_cluster_of_ray_gives_the_same_result(alone: dict[str, Any], data: Pat
         ray.shutdown()
     assert found["trials"] == alone["trials"]
     assert found["levels"] == alone["levels"]
+
+
+def test_another_choice_is_trained_beside_the_first(done: tuple[LevelsRun, dict[str, Any]]) -> None:
+    run, result = done
+    chosen = tuple(result["choice"])
+    other = next(c for c in product(*run.space.options) if set(c) != set(chosen))
+    before = run.trained(chosen)[1]
+    run.trained(other)
+    assert run.trained(chosen)[1] == before
+    assert len(list(run.folder.glob("levels-*.pt"))) >= 2
 
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ class Transport(Model):
     single : bool
         Every collision by itself: the oracle, a hundred times slower.
     surface : float
-        A step is at most this times the depth below the face.
+        A step is at most this times the depth below the face, the longest kind at most half of this.
     """
 
     single: bool = False

@@ -38,8 +38,8 @@ class Controller:
         seed: int,
         *,
         hidden: int = 64,
-        rate: float = 0.02,
-        entropy: float = 0.01,
+        rate: float = 0.03,
+        entropy: float = 0.03,
         decay: float = 0.8,
     ) -> None:
         self._options = space.options

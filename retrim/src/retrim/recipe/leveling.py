@@ -362,16 +362,18 @@ class LevelsRun:
         keep: bool = True,
     ) -> None:
         told = self._progress
+        identity = "" if joint is None else _digest(joint.levels)
+        file = "-".join(part for part in (_file(name), self._key(name), identity) if part)
         fit(
             task,
             model,
             part.stage(),
             seed=self.seed + seed,
             pruner=pruner,
-            checkpoint=self.folder / f"{_file(name)}-{self._key(name)}.pt" if keep else None,
+            checkpoint=self.folder / f"{file}.pt" if keep else None,
             on_step=None if told is None else lambda step, steps, loss: told(name, step, steps, loss),
             backward=None if joint is None else joint.backward,
-            identity="" if joint is None else _digest(joint.levels),
+            identity=identity,
         )
 
     @cached_property

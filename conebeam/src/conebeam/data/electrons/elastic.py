@@ -1,8 +1,8 @@
 """Elastic scattering of electrons: two models, mean free paths, multiple scattering.
 
 ``pw``: Dirac partial waves (:mod:`~conebeam.data.electrons.partial_waves`), times 1 + 1/Z
-for deflections by the atom's electrons that no Møller event represents (U. Fano, Phys.
-Rev. 93 (1954) 117, doi:10.1103/PhysRev.93.117).
+for deflections by the atom's electrons (U. Fano, Phys. Rev. 93 (1954) 117,
+doi:10.1103/PhysRev.93.117); where rates are made, those that are Møller events are taken off.
 
 ``sr``: Rutherford's cross section with Z(Z + 1) and Molière's screening at β = 1, as
 EGSnrc runs it with spin effects off (I. Kawrakow, D. W. O. Rogers, PIRS-701, section 2.4):
