@@ -248,7 +248,7 @@ def backscatter(electrons: int) -> list[dict[str, Any]]:
             fit = kev ** (0.1382 - 0.9211 / math.sqrt(74.0)) * (
                 0.1904 - 0.2235 * log + 0.1292 * log**2 - 0.01491 * log**3
             )
-            rows.append({"kev": kev, "elastic": elastic, "ours": value, "sigma": sigma, "published": fit,
+            rows.append({"kev": kev, "elastic": elastic, "electrons": 10 * electrons, "ours": value, "sigma": sigma, "published": fit,
                          "difference": value / fit - 1.0})  # fmt: skip
             print(rows[-1], flush=True)
     return rows

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from retrim.artifact import load
 from retrim.errors import ConfigError, DeviceError, MissingExtraError, ProfileError
 from retrim.recipe import level_cycles
 from retrim.recipe.level_cycles import calibrated_in
-from retrim.recipe.level_results import compare_methods, packed_levels, run_levels
+from retrim.recipe.level_results import compare_methods, packed_levels, run_levels, table_of
 from retrim.recipe.level_runners import runner
 from retrim.recipe.leveling import LevelsRun
 from retrim.recipe.levels import LevelsRecipe, read_levels_recipe
@@ -195,11 +195,13 @@ def test_a_cluster_of_ray_gives_the_same_result(alone: dict[str, Any], data: Pat
 def test_another_choice_is_trained_beside_the_first(done: tuple[LevelsRun, dict[str, Any]]) -> None:
     run, result = done
     chosen = tuple(result["choice"])
-    other = next(c for c in product(*run.space.options) if set(c) != set(chosen))
     before = run.trained(chosen)[1]
-    run.trained(other)
+    files = len(list(run.folder.glob("levels-*.pt")))
+    others = {(0, 3, 5), (0, 3, 3), (0, 0, 3)} - {chosen}  # two of them differ in weights alone
+    for other in others:
+        run.trained(other)
+    assert len(list(run.folder.glob("levels-*.pt"))) == files + len(others)
     assert run.trained(chosen)[1] == before
-    assert len(list(run.folder.glob("levels-*.pt"))) >= 2
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -223,7 +225,11 @@ def test_masks_lie_in_the_backbone(kind: str, done: tuple[LevelsRun, dict[str, A
         for candidate, found in zip(candidates, masks, strict=True):
             mask = found[target.name]
             assert not (mask & ~kept).any()
-            assert int(mask.sum()) == pytest.approx(candidate.density * int(kept.sum()))
+            columns = int(kept[0].sum())  # as many in every row
+            share = candidate.density
+            if kind == "lists":  # whole columns
+                share = max(1, int(share * columns + 0.5)) / columns
+            assert int(mask.sum()) == pytest.approx(share * int(kept.sum()))
             rows = mask.reshape(-1, 4, mask.shape[1])
             assert (rows == rows[:, :1]).all()  # groups of four rows alike
         if kind == "free and lists":  # a set, then lists, which keep more
@@ -256,10 +262,14 @@ def test_packed_levels_score_what_the_table_says(
         patterns = {**TABLE["patterns"], **KINDS[kind], "nested": kind == "nested"}
         run = LevelsRun(recipe(patterns=patterns), data, run.folder)
         result = run_levels(run)
-    artifact = packed_levels(run, tuple(result["choice"]), result["levels"])
+    choice, levels = tuple(result["choice"]), result["levels"]
+    if not nested:  # levels that do not lie within each other, whatever was found
+        choice = tuple(sparse for sparse in range(len(run.space.candidates)) if sparse not in (0, 1))[:3]
+        levels = table_of(run, choice, run.trained(choice)[1], run.baseline())
+    artifact = packed_levels(run, choice, levels)
     assert all((level.segments is not None) == nested for level in artifact.levels.values())
     running = load_packed(artifact)
-    for entry in result["levels"]["level"]:
+    for entry in levels["level"]:
         running.levels.switch(entry["name"])
         score = run.task.score(running)[run.task.metric] / 100
         assert score == pytest.approx(entry["accuracy"], abs=2e-3)  # sums run in another order
@@ -358,7 +368,7 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert [row["density"] for row in rows] == pytest.approx(
         [entry["density"] for entry in sorted(table["level"], key=lambda e: -e["density"])], abs=1e-6
     )
-    assert set(json.loads((tmp_path / "bench.json").read_text())["switches"]) == {"resident", "repack"}
+    assert set(json.loads((tmp_path / "bench.json").read_text())["switches"]) >= {"resident", "repack"}
     assert "6 trials of" in found.stdout
     assert json.loads((tmp_path / "r.json").read_text())["kind"] == "levels"
     emptied = call("simulate", "levels.json", "--json", "battery.json")

@@ -115,7 +115,7 @@ def step_length(
     while level < way.top and allowed > 2.0 * _SMALLEST * (1 << level):
         level += 1
     # The longest step errs most: it is taken only where the bound is twice as far as for the others.
-    if level == way.top and allowed < 2.0 * _SMALLEST * (1 << level):
+    if 0 < level == way.top and allowed < 2.0 * _SMALLEST * (1 << level):
         level -= 1
     return counter, _SMALLEST * (1 << level) / inverse, level
 

@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from retrim.artifact import Artifact
+from retrim.artifact.list_sections import MOST_SEGMENTS
 from retrim.levels import METHODS, Choice, Trial, best, one_by_one
 from retrim.levels.search import Runner
 from retrim.recipe.leveling import LevelsRun
@@ -130,8 +131,8 @@ def packed_levels(
 
 
 def _nested(levels: Sequence[Mapping[str, torch.Tensor]]) -> bool:
-    """Whether each level's masks lie inside those of the level before it: then one pack serves all."""
-    return all(
+    """Whether each level's masks lie inside those of the level before it, so that one pack serves all."""
+    return 1 < len(levels) <= MOST_SEGMENTS and all(
         bool((outer[name] | ~inner[name]).all()) for outer, inner in pairwise(levels) for name in inner
     )
 

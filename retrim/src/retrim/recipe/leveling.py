@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import nn
 
 from retrim.device import Cluster, Device, find
 from retrim.errors import ConfigError
+from retrim.files import replacing
 from retrim.levels import (
     Candidate,
     Choice,
@@ -209,8 +210,10 @@ class LevelsRun:
 
     @property
     def _densities(self) -> list[float]:
-        """Those that patterns reach, the densest first."""
+        """Those that patterns reach, the densest first; lists alone take them as they are."""
         part = self.recipe.patterns
+        if not part.sets:
+            return sorted(set(part.densities), reverse=True)
         return sorted({part.tiling.reached(density) for density in part.densities}, reverse=True)
 
     @property
@@ -362,7 +365,7 @@ class LevelsRun:
         keep: bool = True,
     ) -> None:
         told = self._progress
-        identity = "" if joint is None else _digest(joint.levels)
+        identity = "" if joint is None else _digest(joint)
         file = "-".join(part for part in (_file(name), self._key(name), identity) if part)
         fit(
             task,
@@ -394,7 +397,8 @@ class LevelsRun:
         path = self.folder / f"score-{name}{few}-{self._key(name)}.json"
         if not path.exists():
             score = task.score(model())
-            path.write_text(json.dumps(score), "utf-8")
+            with replacing(path, "score", ConfigError) as beside:
+                beside.write_text(json.dumps(score), "utf-8")
         found = json.loads(path.read_text("utf-8"))[task.metric]
         return float(found) / 100
 
@@ -426,6 +430,8 @@ class LevelsRun:
             }
         elif name == "levels":
             decides["weights"] = recipe["search"]["weights"]
+        if name == "trials" and self.recipe.search.weights == "runs" and self.calibrated is not None:
+            decides["cycles"] = [candidate.cycles for candidate in self.space.candidates]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -433,9 +439,10 @@ def _file(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
-def _digest(levels: Sequence[Mapping[str, torch.Tensor]]) -> str:
-    digest = hashlib.sha256()
-    for masks in levels:
+def _digest(joint: JointTraining) -> str:
+    """Of all that a choice decides in joint training: masks and weights."""
+    digest = hashlib.sha256(np.array(joint.weights).tobytes())
+    for masks in joint.levels:
         for name, mask in masks.items():
             digest.update(name.encode())
             digest.update(np.packbits(mask.numpy()).tobytes())

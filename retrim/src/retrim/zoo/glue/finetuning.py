@@ -76,7 +76,7 @@ class FineTuning(Task):
     distillation: Distillation | None = None
     unlabelled: float = 0.0
     texts: tuple[str, ...] = ()
-    scored: int = 0
+    scored: int = field(default=0, repr=False)  # decides no training, which checkpoints name by the rest
     teacher: nn.Module | None = field(default=None, repr=False)
     _last: Last[Encoded, Any] = field(init=False, default_factory=Last, repr=False, compare=False)
 
