@@ -25,7 +25,7 @@ CASES: tuple[tuple[str, float, Emission, View, int, int], ...] = (
     ("analog, 5 keV cuts", 5.0, Analog(), View(field_cm=10.0, distance_cm=1.1, with_heel=False), 200_000, -1),
     ("expected, aimed at 2x2 cm", 15.0, Expected(), CENTRE, 20_000, scores.FIELD),
     ("expected, aimed at 2x2 cm, 5 keV cuts", 5.0, Expected(), CENTRE, 20_000, scores.FIELD),
-    ("expected, spread over 50x50 cm", 15.0, Expected(), WIDE, 60_000, scores.CENTRE),
+    ("expected, spread over 50x50 cm, 64 points", 15.0, Expected(points=64.0), WIDE, 60_000, scores.CENTRE),
 )
 
 
