@@ -3,7 +3,8 @@
 BEAMnrc: 100 keV, tungsten, 12 degrees, summary values (see ``BEAMNRC``).  SpekPy 2.5: its
 ``casim`` model.  Half-value layers: the standard qualities that SpekPy ships as states, with the
 values their publications give.  Backscatter: H.-J. Hunger, L. Küchler, Phys. Stat. Sol. A 56
-(1979) K45, doi:10.1002/pssa.2210560157, a fit to measurements from 5 to 60 keV.  Itself: expected
+(1979) K45, doi:10.1002/pssa.2210560157, a fit to measurements from 5 to 60 keV.  Bremsstrahlung yield:
+W. W. Nicholas, Bur. Stand. J. Res. 5 (1930) 843, doi:10.6028/jres.005.053, from measurements by Rump.  Itself: expected
 against analog emission, and electrons through the opening by all treatments of the face.
 
     python experiments/tube.py --json experiments/results/tube.json --plot tube.png
@@ -24,6 +25,9 @@ import numpy as np
 import spekpy
 from numpy.typing import NDArray
 
+from conebeam.data.electrons import bremsstrahlung
+from conebeam.data.electrons.stopping import stopping_power
+from conebeam.data.electrons.targets import target
 from conebeam.histories import tube_scores as scores
 from conebeam.host import host
 from conebeam.materials import material
@@ -254,13 +258,28 @@ def backscatter(electrons: int) -> list[dict[str, Any]]:
     return rows
 
 
+def yields() -> list[dict[str, Any]]:
+    """Energy that electrons radiate until they stop in tungsten, over theirs; published for the continuous spectrum."""
+    tungsten, rows = target("W"), []
+    scaled = bremsstrahlung.build(74)["chi"]
+    for kev, published in ((40.0, 0.0039), (60.0, None), (100.0, None), (140.0, None)):
+        energies = np.geomspace(1.0, kev, 4000)
+        radiative = bremsstrahlung.rates(tungsten, scaled, energies, math.inf)[1]
+        total = radiative + stopping_power(tungsten, energies, math.inf)
+        ours = float(np.trapezoid(radiative / total, energies)) / kev
+        rows.append({"kev": kev, "ours": ours, "published": published,
+                     "difference": None if published is None else ours / published - 1.0})  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
     """All comparisons; the result file grows part by part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--electrons", type=float, default=40_000)
     parser.add_argument(
         "--skip", nargs="*", default=[], choices=[
-            "beamnrc", "spekpy", "qualities", "backscatter", "emissions", "face",
+            "beamnrc", "spekpy", "qualities", "backscatter", "yields", "emissions", "face",
         ],
     )  # fmt: skip
     parser.add_argument("--json", type=Path)
@@ -296,6 +315,9 @@ def main() -> None:
         keep()
     if "backscatter" not in options.skip:
         report["backscatter"] = backscatter(n)
+        keep()
+    if "yields" not in options.skip:
+        report["yields"] = yields()
         keep()
     for name, part in (("emissions", emissions), ("face", face)):
         if name not in options.skip:
