@@ -1,9 +1,9 @@
 """Levels on the small network of recipes/rt3/search.toml: kinds of masks at equal density, and the deadline swept.
 
 Kinds: pattern sets that each level takes anew (free), one family of patterns for all levels of a tile
-(nested), and every group of rows its own strongest columns (lists).  Each is trained jointly from one backbone,
+(nested), and every group of rows its own strongest columns (lists), by weights alone or with their inputs.  Each is trained jointly from one backbone,
 at the densest candidates that meet the deadline; accuracies are next-token, in percent.  Deadlines:
-multiples of the backbone's latency at the fastest point, with lists.
+multiples of the backbone's latency at the fastest point, with lists by inputs.
 
     python retrim/experiments/levels.py --data DATA --out runs/rt3-kinds --json retrim/experiments/results/rt3/kinds.json
 """
@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "free": {"sets": 1, "lists": False},
     "nested": {"sets": 1, "lists": False, "nested": True},
     "lists": {"sets": 0, "lists": True, "nested": True},
+    "lists by inputs": {"sets": 0, "lists": True, "nested": True, "importance": "inputs"},
 }
 DEADLINES = (1.05, 1.3, 1.6, 2.0)
 DENSE_ENOUGH = tuple(n / 80 for n in (80, 70, 56, 42, 28, 21, 14, 8))
@@ -72,7 +73,7 @@ def kinds(recipe: LevelsRecipe, data: Path, out: Path, seeds: int) -> dict[str, 
             rows[kind].append(levels(run))
             print(seed, kind, [round(value, 2) for value in rows[kind][-1]["accuracy"]], flush=True)
     found: dict[str, Any] = {"rows": rows, "minus_free": {}}
-    for kind in ("nested", "lists"):
+    for kind in list(KINDS)[1:]:
         gaps = [
             statistics.mean(np.subtract(ours["accuracy"], free["accuracy"]).tolist())
             for ours, free in zip(rows[kind], rows["free"], strict=True)
@@ -87,7 +88,7 @@ def deadlines(recipe: LevelsRecipe, data: Path, out: Path) -> list[dict[str, Any
     """Longer deadlines: denser levels at slow clocks, fewer inferences."""
     rows = []
     for deadline in DEADLINES:
-        patterns = KINDS["lists"] | {"densities": DENSE_ENOUGH}
+        patterns = KINDS["lists by inputs"] | {"densities": DENSE_ENOUGH}
         run = LevelsRun(changed(recipe, patterns=patterns, device={"deadline": deadline}), data, out)
         rows.append({"deadline": deadline, "dense": 100 * run.baseline()["rival"], **levels(run)})
         print({name: value for name, value in rows[-1].items() if name != "energy_kept"}, flush=True)

@@ -242,6 +242,31 @@ def test_masks_lie_in_the_backbone(kind: str, done: tuple[LevelsRun, dict[str, A
             assert all(not (sparse & ~dense).any() for dense, sparse in pairwise(inner))
 
 
+def test_importance_counts_inputs(done: tuple[LevelsRun, dict[str, Any]], data: Path) -> None:
+    """Columns are scaled by their inputs' root mean square, taken by hand; lists then keep what changes outputs most."""
+    patterns = {**TABLE["patterns"], **KINDS["lists"]}
+    plain = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
+    run = LevelsRun(recipe(patterns={**patterns, "importance": "inputs"}), data, done[0].folder)
+    model, _ = run.backbone
+    block = model.blocks[0]
+    seen = []
+    with torch.no_grad():
+        for batch in run.task.probe():
+            hidden = model.embed(batch[:, :-1]) + model.position.weight[: batch.shape[1] - 1]
+            seen.append(block.norm1(hidden))
+    inputs = torch.cat(seen).flatten(0, 1)
+    sizes = inputs.square().mean(0).sqrt()
+    found = torch.from_numpy(run._input_sizes["blocks.0.attention.qkv.weight"])
+    assert torch.allclose(found / found.norm(), sizes / sizes.norm(), atol=1e-5)
+    assert not plain._input_sizes
+    numbers = range(len(run.space.candidates))
+    name, weight = "blocks.0.attention.qkv.weight", block.attention.qkv.weight.detach()
+    for ours, theirs in zip(run.masks(numbers)[1:], plain.masks(numbers)[1:], strict=True):
+        kept, other = ((weight * sizes * level[name]).square().sum() for level in (ours, theirs))
+        assert kept >= other
+    assert not torch.equal(run.masks([2])[0][name], plain.masks([2])[0][name])
+
+
 def test_levels_share_weights_and_differ_in_masks(done: tuple[LevelsRun, dict[str, Any]]) -> None:
     run, result = done
     model, accuracies, masks = run.trained(tuple(result["choice"]))

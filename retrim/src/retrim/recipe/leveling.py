@@ -251,19 +251,58 @@ class LevelsRun:
         ]
 
     def _compacted(self) -> list[tuple[Target, np.ndarray, np.ndarray]]:
-        """The backbone's weights without what was pruned: target, matrix, and the kept groups of columns."""
+        """The backbone's weights without what was pruned: target, matrix, and the kept groups of columns.
+
+        Columns are scaled by the root mean square of their inputs where that counts as importance.
+        """
         _, pruner = self.backbone
         found = []
         for target in pruner.targets:
             support = pruner.supports[target.name]
             assert isinstance(support, Mask)  # noqa: S101 - the backbone's
             assert isinstance(target.structure, BlockColumns)  # noqa: S101
-            matrix = target.matrix().numpy()
+            matrix = target.matrix().numpy() * self._input_sizes.get(target.name, np.float32(1))
             blocks, groups = target.structure.grid((matrix.shape[0], matrix.shape[1]))
             mask = support.mask.numpy().reshape(blocks, -1, groups)
             keep = mask.any(axis=1)
             found.append((target, target.structure.compact(matrix, keep), keep))
         return found
+
+    @cached_property
+    def _input_sizes(self) -> dict[str, np.ndarray]:
+        """Root mean square of every input of the backbone's layers by weight; none where weights alone count."""
+        if self.recipe.patterns.importance == "magnitude":
+            return {}
+        model, pruner = self.backbone
+        squares: dict[str, torch.Tensor] = {}
+
+        def meter(name: str, inputs: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+            def measure(_: nn.Module, given: tuple[Any, ...]) -> None:
+                x = given[0].detach().float()
+                if x.shape[-1] != inputs:
+                    raise ConfigError(
+                        f"patterns.importance = 'inputs' needs linear layers, but {name} is none: take 'magnitude'"
+                    )
+                squares[name] = squares.get(name, torch.zeros(inputs)) + x.reshape(-1, inputs).square().sum(0)
+
+            return measure
+
+        handles = [
+            model.get_submodule(target.name.rpartition(".")[0]).register_forward_pre_hook(
+                meter(target.name, target.matrix().shape[1])
+            )
+            for target in pruner.targets
+        ]
+        training = model.training
+        try:
+            with torch.no_grad():
+                for batch in self.task.probe():
+                    self.task.loss(model.eval(), batch)
+        finally:
+            model.train(training)
+            for handle in handles:
+                handle.remove()
+        return {name: (total / total.mean()).sqrt().numpy() for name, total in squares.items()}
 
     # --- search and levels --------------------------------------------------------
 

@@ -60,6 +60,7 @@ class PatternsPart(Part):
 
     `lists` offers beside the sets what no pattern binds: every group of rows keeps its own strongest columns.  `nested`:
     every tile takes one family of patterns for all levels, so that a sparser level lies inside a denser one; lists do.
+    `importance`: of a weight its square, or that times the mean square of its input over the task's probe.
     """
 
     tile: tuple[int, int]
@@ -71,6 +72,7 @@ class PatternsPart(Part):
     sample: float = Field(default=0.1, gt=0, le=1)
     refinements: int = Field(default=4, ge=0)
     nested: bool = False
+    importance: Literal["magnitude", "inputs"] = "magnitude"
 
     @property
     def tiling(self) -> Tiling:
