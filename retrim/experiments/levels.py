@@ -1,9 +1,10 @@
 """Levels on the small network of recipes/rt3/search.toml: kinds of masks at equal density, and the deadline swept.
 
 Kinds: pattern sets that each level takes anew (free), one family of patterns for all levels of a tile
-(nested), and every group of rows its own strongest columns (lists), by weights alone or with their inputs.  Each is trained jointly from one backbone,
-at the densest candidates that meet the deadline; accuracies are next-token, in percent.  Deadlines:
-multiples of the backbone's latency at the fastest point, with lists by inputs.
+(nested), and every group of rows its own strongest columns (lists), by weights alone or with their
+inputs.  Each is trained jointly from one backbone, at the densest candidates that meet the deadline;
+accuracies are next-token, in percent.  Deadlines: multiples of the backbone's latency at the fastest
+point, with lists by inputs.
 
     python retrim/experiments/levels.py --data DATA --out runs/rt3-kinds --json retrim/experiments/results/rt3/kinds.json
 """
