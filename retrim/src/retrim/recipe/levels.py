@@ -58,7 +58,8 @@ class DevicePart(Part):
 class PatternsPart(Part):
     """Candidates: densities inside the backbone's kept weights, and pattern sets to choose between.
 
-    `lists` offers beside the sets what no pattern binds: every group of rows keeps its own strongest columns.  `nested`:
+    `lists` offers beside the sets what no pattern binds: every group of rows keeps its own strongest columns.
+    Densities are rounded to the cells of a tile where there are sets, and lists to whole columns; a result states the former.  `nested`:
     every tile takes one family of patterns for all levels, so that a sparser level lies inside a denser one; lists do.
     `importance`: of a weight its square, or that times the mean square of its input over the task's probe.
     """

@@ -106,12 +106,12 @@ class LanguageTask(Task):
         own = functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten())
         if self.teacher is None or self.distillation is None or not model.training:
             return own
-        return self.distillation(own, logits.float().flatten(0, 1), self._theirs(batch).flatten(0, 1))
+        return self.distillation(
+            own, logits.float().flatten(0, 1), self._theirs(self.teacher, batch).flatten(0, 1)
+        )
 
-    def _theirs(self, batch: torch.Tensor) -> torch.Tensor:
+    def _theirs(self, teacher: nn.Module, batch: torch.Tensor) -> torch.Tensor:
         """The teacher's logits, kept for the levels that meet the same batch."""
-        teacher = self.teacher
-        assert teacher is not None  # noqa: S101 - asked for by `loss`, which has one
         with torch.no_grad():
             return self._last.of(batch, lambda: teacher(batch[:, :-1]).float())
 
