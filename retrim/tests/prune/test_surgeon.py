@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from retrim.errors import ConfigError, WeightError
 from retrim.prune import CubicSchedule, Magnitude, OptimalBrainSurgeon, Plan, Rule
-from retrim.prune.surgeon import _costs, _eliminated
+from retrim.prune.surgeon import _costs, eliminated
 from retrim.structures import BlockColumns, Elements, Filters, Structure
 
 ROWS, COLUMNS, SAMPLES = 8, 12, 200
@@ -41,7 +41,7 @@ def test_columns_go_one_by_one_as_the_least_error_has_it(group: int) -> None:
     for count in range(COLUMNS - group, 0, -group):
         tries = [np.setdiff1d(left, left[j : j + group]) for j in range(0, len(left), group)]
         left = min(tries, key=lambda some: error(weight.numpy(), some, x.numpy()))
-        found, values = _eliminated(weight, torch.linalg.inv(x.T @ x), group, count)
+        found, values, _ = eliminated(weight, torch.linalg.inv(x.T @ x), group, count)
         assert found.tolist() == left.tolist()
         fit = np.linalg.lstsq(x.numpy()[:, left], (x @ weight.T).numpy(), rcond=None)[0]
         np.testing.assert_allclose(values.numpy(), fit.T, rtol=1e-6, atol=1e-8)
@@ -62,7 +62,7 @@ def test_many_columns_at_once_are_nearly_as_good() -> None:
     x += 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     weight = torch.randn(ROWS, 256, generator=torch.Generator().manual_seed(1))
     moment = x.T @ x + 0.5 * torch.eye(256)
-    left, values = _eliminated(weight, torch.linalg.inv(moment), 1, 64)
+    left, values, _ = eliminated(weight, torch.linalg.inv(moment), 1, 64)
 
     def lost(columns: torch.Tensor, kept: torch.Tensor) -> float:
         return float((x[:, columns] @ kept.T - x @ weight.T).square().sum())

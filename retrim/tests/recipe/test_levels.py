@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from retrim.artifact import load
-from retrim.errors import ConfigError, DeviceError, MissingExtraError, ProfileError
+from retrim.errors import CheckpointError, ConfigError, DeviceError, MissingExtraError, ProfileError
 from retrim.recipe import level_cycles
 from retrim.recipe.level_cycles import calibrated_in
 from retrim.recipe.level_results import compare_methods, packed_levels, run_levels, table_of
@@ -209,6 +209,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "nested": {"sets": 1, "nested": True},
     "free and lists": {"sets": 1, "lists": True},
     "lists": {"sets": 0, "lists": True, "nested": True},
+    "surgeon": {"sets": 0, "lists": True, "nested": True, "importance": "surgeon"},
 }
 
 
@@ -218,7 +219,7 @@ def test_masks_lie_in_the_backbone(kind: str, done: tuple[LevelsRun, dict[str, A
     nested = bool(patterns.get("nested"))
     run = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
     candidates = run.space.candidates
-    masks = run.masks(range(len(candidates)))
+    masks = run.candidates.of(candidates)
     _, pruner = run.backbone
     for target in pruner.targets:
         kept = pruner.supports[target.name].mask
@@ -227,7 +228,7 @@ def test_masks_lie_in_the_backbone(kind: str, done: tuple[LevelsRun, dict[str, A
             assert not (mask & ~kept).any()
             columns = int(kept[0].sum())  # as many in every row
             share = candidate.density
-            if kind == "lists":  # whole columns
+            if kind in ("lists", "surgeon"):  # whole columns
                 share = max(1, int(share * columns + 0.5)) / columns
             assert int(mask.sum()) == pytest.approx(share * int(kept.sum()))
             rows = mask.reshape(-1, 4, mask.shape[1])
@@ -247,24 +248,61 @@ def test_importance_counts_inputs(done: tuple[LevelsRun, dict[str, Any]], data: 
     patterns = {**TABLE["patterns"], **KINDS["lists"]}
     plain = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
     run = LevelsRun(recipe(patterns={**patterns, "importance": "inputs"}), data, done[0].folder)
+    block = run.backbone[0].blocks[0]
+    sizes = _first_inputs(run).square().mean(0).sqrt()
+    candidates = run.space.candidates
+    name, weight = "blocks.0.attention.qkv.weight", block.attention.qkv.weight.detach()
+    for ours, theirs in zip(
+        run.candidates.of(candidates)[1:], plain.candidates.of(candidates)[1:], strict=True
+    ):
+        kept, other = ((weight * sizes * level[name]).square().sum() for level in (ours, theirs))
+        assert kept >= other
+    assert not torch.equal(*(one.candidates.of(candidates[2:3])[0][name] for one in (run, plain)))
+
+
+def test_the_surgeons_lists_change_outputs_less(done: tuple[LevelsRun, dict[str, Any]], data: Path) -> None:
+    """Of the first layer on its own inputs, taken by hand; and they are found again, or said to be damaged."""
+    patterns = {**TABLE["patterns"], **KINDS["lists"]}
+    plain = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
+    run = LevelsRun(recipe(patterns={**patterns, "importance": "surgeon"}), data, done[0].folder)
+    name = "blocks.0.attention.qkv.weight"
+    model, pruner = run.backbone
+    inputs = _first_inputs(run)
+    wanted = inputs @ model.get_parameter(name).T
+
+    def lost(one: LevelsRun) -> list[float]:
+        weight = one.candidates.start.get_parameter(name)
+        return [
+            float((inputs @ (weight * level[name]).T - wanted).square().sum().detach())
+            for level in one.candidates.of(one.space.candidates)
+        ]
+
+    ours, theirs = lost(run), lost(plain)
+    assert ours[-1] < 0.9 * theirs[-1]
+    assert all(dense < sparse for dense, sparse in pairwise(ours))
+    assert plain.candidates.start is plain.backbone[0]
+    kept = pruner.supports[name].mask
+    assert not run.candidates.start.get_parameter(name)[~kept].any()
+
+    again = LevelsRun(run.recipe, data, run.folder)
+    assert lost(again) == ours
+    (file,) = run.folder.glob(f"lists-*/{name}.safetensors")
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(CheckpointError, match=r"qkv\.weight\.safetensors is damaged .* remove it"):
+        _ = LevelsRun(run.recipe, data, run.folder).candidates.start
+    file.unlink()
+    assert lost(LevelsRun(run.recipe, data, run.folder)) == ours
+
+
+def _first_inputs(run: LevelsRun) -> torch.Tensor:
+    """Of the first block's attention over the task's probe."""
     model, _ = run.backbone
-    block = model.blocks[0]
     seen = []
     with torch.no_grad():
         for batch in run.task.probe():
             hidden = model.embed(batch[:, :-1]) + model.position.weight[: batch.shape[1] - 1]
-            seen.append(block.norm1(hidden))
-    inputs = torch.cat(seen).flatten(0, 1)
-    sizes = inputs.square().mean(0).sqrt()
-    found = torch.from_numpy(run._input_sizes["blocks.0.attention.qkv.weight"])
-    assert torch.allclose(found / found.norm(), sizes / sizes.norm(), atol=1e-5)
-    assert not plain._input_sizes
-    numbers = range(len(run.space.candidates))
-    name, weight = "blocks.0.attention.qkv.weight", block.attention.qkv.weight.detach()
-    for ours, theirs in zip(run.masks(numbers)[1:], plain.masks(numbers)[1:], strict=True):
-        kept, other = ((weight * sizes * level[name]).square().sum() for level in (ours, theirs))
-        assert kept >= other
-    assert not torch.equal(run.masks([2])[0][name], plain.masks([2])[0][name])
+            seen.append(model.blocks[0].norm1(hidden))
+    return torch.cat(seen).flatten(0, 1)
 
 
 def test_levels_share_weights_and_differ_in_masks(done: tuple[LevelsRun, dict[str, Any]]) -> None:
@@ -277,7 +315,7 @@ def test_levels_share_weights_and_differ_in_masks(done: tuple[LevelsRun, dict[st
     assert run.task.score(model)[run.task.metric] / 100 == pytest.approx(accuracies[0], abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["free", "nested", "lists"])
+@pytest.mark.parametrize("kind", ["free", "nested", "lists", "surgeon"])
 def test_packed_levels_score_what_the_table_says(
     kind: str, done: tuple[LevelsRun, dict[str, Any]], data: Path
 ) -> None:
@@ -445,14 +483,14 @@ def test_latencies_from_a_profile(
         progress=lambda stage, step, steps, _: told.append((stage, step, steps)),
         calibrated=calibrated_in(path),
     )
-    cycles = [run.cycles(density) for density in run._densities]
+    cycles = [run.cycles(density) for density in run.candidates.densities]
     assert told[-1][0] == "measuring kernels"
     assert told[-1][1] == told[-1][2]  # all of them
     # the head takes its multiply-accumulates; the rest its time here, at the rate of this machine's best dense layer
     profile = profile_file.read_here(path)
     throughput = run.cluster.throughput("fp32")
     model = LatencyModel(profile)
-    for density, found in zip(run._densities, cycles, strict=True):
+    for density, found in zip(run.candidates.densities, cycles, strict=True):
         own = 0.0
         for target in run.backbone[1].targets:
             outputs, inputs = target.matrix().shape
@@ -464,6 +502,6 @@ def test_latencies_from_a_profile(
         assert found == pytest.approx(16 * 300 * 64 / throughput + own)
     monkeypatch.setattr(level_cycles, "calibrate", lambda *a, **k: pytest.fail("measured again"))
     again = LevelsRun(recipe(device=device), data, done[0].folder, calibrated=calibrated_in(path))
-    assert [again.cycles(density) for density in run._densities] == cycles
+    assert [again.cycles(density) for density in run.candidates.densities] == cycles
     assert again.deadline_ms == pytest.approx(1.05 * again.latency.backbone / 1.4e6)
     assert again.latency.dense == done[0].latency.dense

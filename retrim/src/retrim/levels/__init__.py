@@ -5,6 +5,7 @@ from __future__ import annotations
 from retrim.levels.candidates import Families, Tiling, draw_families, free_masks, list_masks, nested_masks
 from retrim.levels.controller import Controller
 from retrim.levels.joint import JointTraining
+from retrim.levels.ladder import surgeon_ladder
 from retrim.levels.method import TPE, Evolution, Method, RandomSearch
 from retrim.levels.reward import Reward
 from retrim.levels.search import METHODS, Runner, Trial, best, one_by_one, search
@@ -36,4 +37,5 @@ __all__ = [
     "nested_masks",
     "one_by_one",
     "search",
+    "surgeon_ladder",
 ]

@@ -8,24 +8,20 @@ arXiv 2208.11580).  docs/retrim/pruners/surgeon.md.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from retrim.errors import ConfigError, RetrimError, WeightError
+from retrim.errors import ConfigError, RetrimError
 from retrim.prune.magnitude import CubicSchedule, on_the_way
+from retrim.prune.moments import InputMoments, damped
 from retrim.prune.plan import Plan, Target
 from retrim.prune.pruner import Hardened, Probe, Pruner
 from retrim.structures import BlockColumns, Density, Mask, Support
 
 ROUND = 64
 """Of the columns that are left, one in so many goes in each round."""
-_LAYERS = ("Linear", "Conv1D", "Conv2d")
-_MASK = "attention_mask"
 
 
 class OptimalBrainSurgeon(Pruner):
@@ -60,11 +56,7 @@ class OptimalBrainSurgeon(Pruner):
         self.schedule, self.batches, self.damping = schedule, batches, damping
         self._model: nn.Module | None = None
         self._moments: dict[str, torch.Tensor] = {}  # of the steps that are done, over all processes
-        self._fresh: dict[str, torch.Tensor] = {}  # of this step, in this process
-        self._metered: dict[str, Target] = {}
-        self._handles: list[Any] = []
-        self._running = False
-        self._shown: torch.Tensor | None = None
+        self._inputs: InputMoments | None = None  # its sums are of this step, in this process
         self._by_norm: dict[str, None] = {}
 
     @property
@@ -146,70 +138,21 @@ class OptimalBrainSurgeon(Pruner):
     # --- inputs -------------------------------------------------------------------
 
     def _start_measuring(self) -> None:
-        model = self._model
-        if self._handles or model is None:
-            return
-        place = _place_of_mask(model)
-
-        def begin(args: Sequence[Any], named: Mapping[str, Any]) -> None:
-            self._running, self._shown = True, _shown(place, args, named)
-
-        def end(args: Sequence[Any], named: Mapping[str, Any]) -> None:
-            self._running, self._shown = False, None
-
-        for target in self.targets:
-            for name in (target.name, *target.aliases):
-                owner = model.get_submodule(name.rpartition(".")[0])
-                if _measurable(owner, target):
-                    self._metered[target.name] = target
-                    meter = _Hook(self._meter(owner, target))
-                    self._handles.append(owner.register_forward_pre_hook(meter, with_kwargs=True))
-        # Of the model itself last: where it is a layer too, it must have begun.
-        first = model.register_forward_pre_hook(_Hook(begin), with_kwargs=True, prepend=True)
-        last = model.register_forward_hook(_Hook(end), with_kwargs=True, always_call=True)
-        self._handles += [first, last]
+        if self._inputs is None and self._model is not None:
+            self._inputs = InputMoments(self._model, self.targets, training=True)
 
     def _stop_measuring(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._metered, self._fresh = [], {}, {}
-        self._running, self._shown = False, None
-
-    def _meter(self, owner: nn.Module, target: Target) -> Callable[[Sequence[Any], Mapping[str, Any]], None]:
-        @torch.no_grad()
-        def measure(args: Sequence[Any], named: Mapping[str, Any]) -> None:
-            # A pass that is computed again for its gradient runs without the model.
-            if not (owner.training and self._running):
-                return
-            x = args[0] if args else next(iter(named.values()))
-            rows = self._inputs(owner, x.detach(), torch.promote_types(target.parameter.dtype, torch.float32))
-            with torch.autocast(rows.device.type, enabled=False):
-                moment = rows.T @ rows
-            held = self._fresh.get(target.name)
-            self._fresh[target.name] = moment if held is None else held + moment
-
-        return measure
-
-    def _inputs(self, owner: nn.Module, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """What a layer's matrix is multiplied with, shape (rows, in), without hidden tokens."""
-        x = x.to(dtype)
-        if isinstance(owner, nn.Conv2d):
-            padding: Any = owner.padding
-            x = x if x.ndim == 4 else x[None]
-            columns = functional.unfold(x, owner.kernel_size, owner.dilation, padding, owner.stride)
-            kernel = columns.shape[1] // owner.in_channels
-            parts = columns.reshape(len(x), owner.in_channels, kernel, -1).permute(0, 3, 2, 1)
-            return parts.reshape(-1, kernel * owner.in_channels)
-        shown = self._shown
-        if shown is not None and x.ndim > 2 and x.shape[:2] == shown.shape:
-            return x[shown.to(x.device)].reshape(-1, x.shape[-1])
-        return x.reshape(-1, x.shape[-1])
+        if self._inputs is not None:
+            self._inputs.stop()
+        self._inputs = None
 
     def _gather(self) -> None:
         """Add this step's sums, of all processes, to those of the steps before."""
+        if self._inputs is None:
+            return
         together = torch.distributed.is_available() and torch.distributed.is_initialized()
-        for name, target in self._metered.items():
-            fresh = self._fresh.pop(name, None)
+        for name, target in self._inputs.metered.items():
+            fresh = self._inputs.sums.pop(name, None)
             if together:  # also where this process saw nothing: the others wait
                 columns = target.matrix().shape[1]
                 dtype = torch.promote_types(target.parameter.dtype, torch.float32)
@@ -223,17 +166,7 @@ class OptimalBrainSurgeon(Pruner):
     def _second_moment(self, target: Target) -> torch.Tensor | None:
         """H with its damping, shape (in, in), over the mean of its diagonal."""
         total = self._moments.get(target.name)
-        if total is None:
-            return None
-        mean = float(torch.diagonal(total).mean())
-        if not mean < float("inf"):
-            raise WeightError(
-                f"{target.name}: the inputs of a layer must be finite to prune it by them, but hold NaN or infinity: "
-                "go back to a checkpoint from before training diverged"
-            )
-        if mean == 0:
-            return None
-        return total / mean + self.damping * torch.eye(total.shape[0], device=total.device, dtype=total.dtype)
+        return None if total is None else damped(target.name, total, self.damping)
 
     def _pruned(self, target: Target, matrix: torch.Tensor, density: Density) -> tuple[torch.Tensor, Support]:
         projected, support = target.structure.project(matrix, density)
@@ -249,50 +182,6 @@ class OptimalBrainSurgeon(Pruner):
         return _fitted(weight, moment, support.mask).to(matrix.dtype), support
 
 
-class _Hook:
-    """A hook of one module: its copies, and those in files, do nothing."""
-
-    def __init__(self, act: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None) -> None:
-        self._act = act
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], *out: Any) -> None:
-        if self._act is not None:
-            self._act(args, named)
-
-    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
-        return _Hook, ()
-
-
-def _place_of_mask(model: nn.Module) -> int | None:
-    """Place of the argument that hides tokens, among those of the model's call."""
-    names = list(inspect.signature(model.forward).parameters)
-    return names.index(_MASK) if _MASK in names else None
-
-
-def _shown(place: int | None, args: Sequence[Any], named: Mapping[str, Any]) -> torch.Tensor | None:
-    """Which tokens of a batch are shown, shape (batch, tokens); None where nothing is said."""
-    found = named.get(_MASK)
-    if found is None and place is not None and place < len(args):
-        found = args[place]
-    if not isinstance(found, torch.Tensor) or found.ndim != 2 or found.is_floating_point():
-        return None
-    return found.bool()
-
-
-def _measurable(owner: nn.Module, target: Target) -> bool:
-    """Whether a layer's matrix is multiplied with its inputs as they come (or unfolded)."""
-    if getattr(owner, "weight", None) is not target.parameter:
-        return False
-    if not any(known.__name__ in _LAYERS for known in type(owner).__mro__):
-        return False
-    if isinstance(owner, nn.Conv2d):
-        weight = owner.weight
-        plain = owner.groups == 1 and owner.padding_mode == "zeros" and not isinstance(owner.padding, str)
-        order = torch.arange(weight.numel(), device=weight.device).reshape(weight.shape)
-        return plain and torch.equal(target.matrix(order), order.permute(0, 2, 3, 1).flatten(1))
-    return True
-
-
 def _without_columns(
     weight: torch.Tensor, moment: torch.Tensor, structure: BlockColumns, counts: list[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -304,16 +193,27 @@ def _without_columns(
     inverse = torch.linalg.inv(moment)
     for block, count in enumerate(counts):
         rows = slice(block * structure.rows, (block + 1) * structure.rows)
-        columns, values = _eliminated(weight[rows], inverse, structure.group, count)
+        columns, values, _ = eliminated(weight[rows], inverse, structure.group, count)
         found[rows, columns] = values
         kept[rows, columns] = True
     return found, kept
 
 
-def _eliminated(
+def eliminated(
     weight: torch.Tensor, inverse: torch.Tensor, group: int, count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Columns that are left of one block, `count` of them, ascending, and their values."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Columns that are left of one block, `count` of them, ascending, their values, and the inverse of their moment.
+
+    Parameters
+    ----------
+    weight : torch.Tensor, shape (rows, in)
+    inverse : torch.Tensor, shape (in, in)
+        Of the second moment of the inputs.
+    group : int
+        Neighbouring columns that stay or go together.
+    count : int
+        A multiple of it.
+    """
     left = torch.arange(weight.shape[1], device=weight.device)
     weight, inverse = weight.clone(), inverse.clone()
     while len(left) > count:
@@ -326,7 +226,7 @@ def _eliminated(
         weight = weight[:, stays] - weight[:, out] @ gain
         inverse = inverse[stays][:, stays] - inverse[stays][:, out] @ gain
         left = left[stays]
-    return left, weight
+    return left, weight, inverse
 
 
 def _costs(weight: torch.Tensor, inverse: torch.Tensor, group: int) -> torch.Tensor:

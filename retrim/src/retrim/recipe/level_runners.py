@@ -33,7 +33,7 @@ class Given:
     @classmethod
     def of(cls, run: LevelsRun) -> Given:
         """Of a run whose networks and profile are on disk."""
-        _ = run.backbone, run.families, run.space  # trained and measured before others look for them
+        _ = run.candidates.families, run.candidates.start, run.space  # trained and measured before others look for them
         return cls(
             run.recipe.model_dump_json(), run.data.absolute(), run.folder.absolute(), run.seed, run.calibrated
         )

@@ -25,7 +25,6 @@ from retrim.files import replacing
 from retrim.levels import (
     Candidate,
     Choice,
-    Families,
     JointTraining,
     Point,
     Reward,
@@ -33,20 +32,16 @@ from retrim.levels import (
     Trial,
     Trials,
     best,
-    draw_families,
-    free_masks,
-    list_masks,
-    nested_masks,
     one_by_one,
     search,
 )
 from retrim.levels.search import Runner
 from retrim.prune import Plan, Pruner, Rule
-from retrim.prune.plan import Target
 from retrim.recipe.level_cycles import Calibrated, Cycles
+from retrim.recipe.level_masks import LevelMasks
 from retrim.recipe.levels import LevelsRecipe
 from retrim.recipe.tasks import make_task
-from retrim.structures import BlockColumns, Mask
+from retrim.structures import BlockColumns
 from retrim.zoo.fit import fit
 from retrim.zoo.glue.finetuning import FineTuning
 from retrim.zoo.language import LanguageTask
@@ -166,23 +161,19 @@ class LevelsRun:
         return self.latency.patterns(density)
 
     @cached_property
-    def families(self) -> list[Families]:
-        """The pattern sets: each from its own samples of the backbone's tiles."""
-        part = self.recipe.patterns
-        matrices = [small for _, small, _ in self._compacted()]
-        middle = sorted(part.densities)[len(part.densities) // 2]
-        return [
-            draw_families(
-                matrices,
-                part.tiling,
-                part.patterns,
-                density=middle,
-                seed=1000 * self.seed + number,
-                sample=part.sample,
-                refinements=part.refinements,
-            )
-            for number in range(part.sets)
-        ]
+    def candidates(self) -> LevelMasks:
+        """The candidates' masks, and the weights that joint training starts from."""
+        told = self._progress
+        model, pruner = self.backbone
+        return LevelMasks(
+            model,
+            pruner,
+            self.recipe.patterns,
+            self.task,
+            seed=self.seed,
+            folder=self.folder / f"lists-{self._key('lists')}",
+            progress=lambda done, steps: None if told is None else told("ordering columns", done, steps, 0.0),
+        )
 
     @cached_property
     def space(self) -> Space:
@@ -201,7 +192,7 @@ class LevelsRun:
         patterns = self.recipe.patterns
         candidates = tuple(
             Candidate(density=density, patterns=number, cycles=self.cycles(density))
-            for density in self._densities
+            for density in self.candidates.densities
             for number in range(patterns.sets + patterns.lists)
         )
         return Space(
@@ -209,100 +200,9 @@ class LevelsRun:
         )
 
     @property
-    def _densities(self) -> list[float]:
-        """Those that patterns reach, the densest first; lists alone take them as they are."""
-        part = self.recipe.patterns
-        if not part.sets:
-            return sorted(set(part.densities), reverse=True)
-        return sorted({part.tiling.reached(density) for density in part.densities}, reverse=True)
-
-    @property
     def deadline_ms(self) -> float:
         """A multiple of the backbone's modelled latency at the fastest point."""
         return self.recipe.device.deadline * self.latency.backbone / (1000 * max(self.recipe.device.mhz))
-
-    # --- masks --------------------------------------------------------------------
-
-    def masks(self, numbers: Sequence[int]) -> list[dict[str, torch.Tensor]]:
-        """Masks of candidates by parameter name, one set for each number."""
-        chosen = [self.space.candidates[number] for number in numbers]
-        found: list[dict[str, torch.Tensor]] = [{} for _ in chosen]
-        for target, small, keep in self._compacted():
-            structure = target.structure
-            assert isinstance(structure, BlockColumns)  # noqa: S101 - the backbone's
-            shape = structure.view_shape(tuple(target.parameter.shape), target.kind)
-            for level, mask in zip(found, self._inner(small, chosen), strict=True):
-                full = structure.scatter(mask, keep, shape)
-                level[target.name] = target.restore(torch.from_numpy(full)).contiguous()
-        return found
-
-    def _inner(self, small: np.ndarray, chosen: Sequence[Candidate]) -> list[np.ndarray]:
-        part = self.recipe.patterns
-        if part.nested and part.sets:
-            masks = dict(
-                zip(self._densities, nested_masks(self.families[0], small, self._densities), strict=True)
-            )
-            return [masks[candidate.density] for candidate in chosen]
-        return [
-            list_masks(small, part.group, [candidate.density])[0]
-            if candidate.patterns == part.sets
-            else free_masks(self.families[candidate.patterns], small, [candidate.density])[0]
-            for candidate in chosen
-        ]
-
-    def _compacted(self) -> list[tuple[Target, np.ndarray, np.ndarray]]:
-        """The backbone's weights without what was pruned: target, matrix, and the kept groups of columns.
-
-        Columns are scaled by the root mean square of their inputs where that counts as importance.
-        """
-        _, pruner = self.backbone
-        found = []
-        for target in pruner.targets:
-            support = pruner.supports[target.name]
-            assert isinstance(support, Mask)  # noqa: S101 - the backbone's
-            assert isinstance(target.structure, BlockColumns)  # noqa: S101
-            matrix = target.matrix().numpy() * self._input_sizes.get(target.name, np.float32(1))
-            blocks, groups = target.structure.grid((matrix.shape[0], matrix.shape[1]))
-            mask = support.mask.numpy().reshape(blocks, -1, groups)
-            keep = mask.any(axis=1)
-            found.append((target, target.structure.compact(matrix, keep), keep))
-        return found
-
-    @cached_property
-    def _input_sizes(self) -> dict[str, np.ndarray]:
-        """Root mean square of every input of the backbone's layers by weight; none where weights alone count."""
-        if self.recipe.patterns.importance == "magnitude":
-            return {}
-        model, pruner = self.backbone
-        squares: dict[str, torch.Tensor] = {}
-
-        def meter(name: str, inputs: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-            def measure(_: nn.Module, given: tuple[Any, ...]) -> None:
-                x = given[0].detach().float()
-                if x.shape[-1] != inputs:
-                    raise ConfigError(
-                        f"patterns.importance = 'inputs' needs linear layers, but {name} is none: take 'magnitude'"
-                    )
-                squares[name] = squares.get(name, torch.zeros(inputs)) + x.reshape(-1, inputs).square().sum(0)
-
-            return measure
-
-        handles = [
-            model.get_submodule(target.name.rpartition(".")[0]).register_forward_pre_hook(
-                meter(target.name, target.matrix().shape[1])
-            )
-            for target in pruner.targets
-        ]
-        training = model.training
-        try:
-            with torch.no_grad():
-                for batch in self.task.probe():
-                    self.task.loss(model.eval(), batch)
-        finally:
-            model.train(training)
-            for handle in handles:
-                handle.remove()
-        return {name: (total / total.mean()).sqrt().numpy() for name, total in squares.items()}
 
     # --- search and levels --------------------------------------------------------
 
@@ -357,10 +257,10 @@ class LevelsRun:
     def trained(
         self, choice: Choice, *, final: bool = True
     ) -> tuple[nn.Module, list[float], list[dict[str, Any]]]:
-        """The shared weights after joint training from the backbone, accuracies of the levels, and their masks."""
+        """The shared weights after joint training, accuracies of the levels, and their masks."""
         numbers = sorted(set(choice))
-        masks = self.masks(numbers)
-        model = copy.deepcopy(self.backbone[0])
+        masks = self.candidates.of([self.space.candidates[number] for number in numbers])
+        model = copy.deepcopy(self.candidates.start)
         joint = JointTraining(model, masks, self._weights(choice, numbers))
         stage = self.recipe.final if final else self.recipe.search.stage
         name = "levels" if final else f"trial {','.join(map(str, choice))}"
@@ -458,6 +358,8 @@ class LevelsRun:
             parts += ["backbone"]
         if name == "rival" or name.startswith("dense, "):
             parts += ["backbone", "final"]
+        if name == "lists":
+            parts += ["patterns"]
         if name.startswith(("trial", "levels")):
             parts += ["patterns", "device", "final" if name == "levels" else "search"]
         decides: dict[str, Any] = {part: recipe[part] for part in parts} | {"seed": self.seed}

@@ -61,7 +61,8 @@ class PatternsPart(Part):
     `lists` offers beside the sets what no pattern binds: every group of rows keeps its own strongest columns.
     Densities are rounded to the cells of a tile where there are sets, and lists to whole columns; a result states the former.  `nested`:
     every tile takes one family of patterns for all levels, so that a sparser level lies inside a denser one; lists do.
-    `importance`: of a weight its square, or that times the mean square of its input over the task's probe.
+    `importance`: of a weight its square, or that times the mean square of its input over the task's probe; "surgeon" leaves
+    sets to the squares, but takes lists, and the weights that joint training starts from, of `retrim.levels.surgeon_ladder`.
     """
 
     tile: tuple[int, int]
@@ -73,7 +74,7 @@ class PatternsPart(Part):
     sample: float = Field(default=0.1, gt=0, le=1)
     refinements: int = Field(default=4, ge=0)
     nested: bool = False
-    importance: Literal["magnitude", "inputs"] = "magnitude"
+    importance: Literal["magnitude", "inputs", "surgeon"] = "magnitude"
 
     @property
     def tiling(self) -> Tiling:
@@ -87,6 +88,8 @@ class PatternsPart(Part):
             raise ValueError(f"densities must be above 0 and at most 1, not {self.densities}")
         if not self.sets and not self.lists:
             raise ValueError("there must be something to choose: sets of patterns, or lists = true")
+        if self.importance == "surgeon" and not self.lists:
+            raise ValueError("importance = 'surgeon' orders lists, so lists must be true")
         if self.nested and self.sets + self.lists > 1:
             raise ValueError(
                 f"nested levels share one pattern set, so sets must be 1 without lists, or 0 with them, not {self.sets}"
@@ -140,6 +143,15 @@ class LevelsRecipe(Part):
     patterns: PatternsPart
     search: SearchPart
     final: StagePart
+
+    @model_validator(mode="after")
+    def _checked(self) -> LevelsRecipe:
+        if self.patterns.importance == "surgeon" and self.backbone.rows % self.patterns.group:
+            raise ValueError(
+                f"patterns.group must divide backbone.rows with importance = 'surgeon', not {self.patterns.group} "
+                f"in {self.backbone.rows}"
+            )
+        return self
 
 
 def read_levels_recipe(path: Path) -> LevelsRecipe:
