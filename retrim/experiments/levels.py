@@ -1,8 +1,8 @@
 """Levels on the small network of recipes/rt3/search.toml: kinds of masks at equal density, and the deadline swept.
 
 Kinds: pattern sets that each level takes anew (free), one family of patterns for all levels of a tile
-(nested), and every group of rows its own strongest columns (lists), by weights alone or with their
-inputs.  Each is trained jointly from one backbone, at the densest candidates that meet the deadline;
+(nested), and every group of rows its own strongest columns (lists), by weights alone, with their
+inputs, or as the surgeon orders them.  Each is trained jointly from one backbone, at the densest candidates that meet the deadline;
 accuracies are next-token, in percent.  Deadlines: multiples of the backbone's latency at the fastest
 point, with lists by inputs.
 
@@ -31,6 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "nested": {"sets": 1, "lists": False, "nested": True},
     "lists": {"sets": 0, "lists": True, "nested": True},
     "lists by inputs": {"sets": 0, "lists": True, "nested": True, "importance": "inputs"},
+    "lists by the surgeon": {"sets": 0, "lists": True, "nested": True, "importance": "surgeon"},
 }
 DEADLINES = (1.05, 1.3, 1.6, 2.0)
 DENSE_ENOUGH = tuple(n / 80 for n in (80, 70, 56, 42, 28, 21, 14, 8))
