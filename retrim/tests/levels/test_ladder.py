@@ -78,6 +78,17 @@ def test_the_sparsest_list_is_best_and_no_denser_one_is_worse(layer: tuple[np.nd
     assert losses[2] < 0.5 * plain[2]
 
 
+def test_rounds_of_many_columns(layer: tuple[np.ndarray, np.ndarray]) -> None:
+    """From 128 columns on several go at once: the lists have their counts all the same."""
+    draw = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(600, 300, generator=draw), torch.randn(ROWS, 300, generator=draw)
+    moment = x.T @ x
+    depth, values = surgeon_ladder(weight, moment, (299, 200, 131, 7))
+    assert [int((depth > number).sum()) for number in range(4)] == [299, 200, 131, 7]
+    shared = surgeon_ladder(weight, moment, (299, 200, 131, 7), inverse=torch.linalg.inv(moment))
+    assert torch.equal(depth, shared[0]) and torch.equal(values, shared[1])
+
+
 def test_equal_counts_are_one_list(layer: tuple[np.ndarray, np.ndarray]) -> None:
     lists, values = laddered(layer, (11, 11, 5))
     again, same = laddered(layer, (11, 5))

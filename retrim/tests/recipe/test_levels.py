@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ import torch
 
 from retrim.artifact import load
 from retrim.errors import CheckpointError, ConfigError, DeviceError, MissingExtraError, ProfileError
+from retrim.levels import free_masks
 from retrim.recipe import level_cycles
 from retrim.recipe.level_cycles import calibrated_in
+from retrim.recipe.level_masks import LevelMasks
 from retrim.recipe.level_results import compare_methods, packed_levels, run_levels, table_of
 from retrim.recipe.level_runners import runner
 from retrim.recipe.leveling import LevelsRun
@@ -60,6 +63,9 @@ TABLE: dict[str, Any] = {
     "search": {"trials": 6, "batch": 3, "least": 0.5, "stage": STAGE, "steps": 4, "method": "evolution"},
     "final": STAGE,
 }
+
+
+FIRST = "blocks.0.attention.qkv.weight"
 
 
 def recipe(**changes: Any) -> LevelsRecipe:
@@ -219,7 +225,7 @@ def test_masks_lie_in_the_backbone(kind: str, done: tuple[LevelsRun, dict[str, A
     nested = bool(patterns.get("nested"))
     run = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
     candidates = run.space.candidates
-    masks = run.candidates.of(candidates)
+    masks = run.level_masks.masks(candidates)
     _, pruner = run.backbone
     for target in pruner.targets:
         kept = pruner.supports[target.name].mask
@@ -244,54 +250,99 @@ def test_masks_lie_in_the_backbone(kind: str, done: tuple[LevelsRun, dict[str, A
 
 
 def test_importance_counts_inputs(done: tuple[LevelsRun, dict[str, Any]], data: Path) -> None:
-    """Columns are scaled by their inputs' root mean square, taken by hand; lists then keep what changes outputs most."""
-    patterns = {**TABLE["patterns"], **KINDS["lists"]}
-    plain = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
-    run = LevelsRun(recipe(patterns={**patterns, "importance": "inputs"}), data, done[0].folder)
-    block = run.backbone[0].blocks[0]
-    sizes = _first_inputs(run).square().mean(0).sqrt()
-    candidates = run.space.candidates
-    name, weight = "blocks.0.attention.qkv.weight", block.attention.qkv.weight.detach()
-    for ours, theirs in zip(
-        run.candidates.of(candidates)[1:], plain.candidates.of(candidates)[1:], strict=True
-    ):
-        kept, other = ((weight * sizes * level[name]).square().sum() for level in (ours, theirs))
-        assert kept >= other
-    assert not torch.equal(*(one.candidates.of(candidates[2:3])[0][name] for one in (run, plain)))
-
-
-def test_the_surgeons_lists_change_outputs_less(done: tuple[LevelsRun, dict[str, Any]], data: Path) -> None:
-    """Of the first layer on its own inputs, taken by hand; and they are found again, or said to be damaged."""
-    patterns = {**TABLE["patterns"], **KINDS["lists"]}
-    plain = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
-    run = LevelsRun(recipe(patterns={**patterns, "importance": "surgeon"}), data, done[0].folder)
-    name = "blocks.0.attention.qkv.weight"
+    """Of the first layer: strongest columns of the weights times their inputs' root mean square, taken by hand."""
+    patterns = {**TABLE["patterns"], **KINDS["lists"], "importance": "inputs"}
+    run = LevelsRun(recipe(patterns=patterns), data, done[0].folder)
     model, pruner = run.backbone
+    sizes = _first_inputs(run).square().mean(0).sqrt()
+    weight = model.get_parameter(FIRST).detach()
+    kept = pruner.supports[FIRST].mask
+    candidates = run.space.candidates
+    for candidate, level in zip(candidates, run.level_masks.masks(candidates), strict=True):
+        for rows in range(0, len(weight), 4):
+            energies = (weight * sizes)[rows : rows + 4].square().sum(0)
+            columns = int(kept[rows].sum())
+            strongest = torch.topk(energies, max(1, int(candidate.density * columns + 0.5))).indices
+            assert sorted(strongest.tolist()) == level[FIRST][rows].nonzero().flatten().tolist()
+
+
+@pytest.fixture
+def surgeon(done: tuple[LevelsRun, dict[str, Any]], data: Path, tmp_path: Path) -> LevelsRun:
+    """With networks that are trained already, and no lists yet."""
+    for file in done[0].folder.glob("*.pt"):
+        shutil.copy(file, tmp_path)
+    return LevelsRun(recipe(patterns={**TABLE["patterns"], **KINDS["surgeon"]}), data, tmp_path)
+
+
+def lost(run: LevelsRun) -> list[float]:
+    """Error of the first layer's outputs at each density, before any training."""
     inputs = _first_inputs(run)
-    wanted = inputs @ model.get_parameter(name).T
+    wanted = inputs @ run.backbone[0].get_parameter(FIRST).T
+    weight = run.level_masks.start.get_parameter(FIRST)
+    levels = run.level_masks.masks(run.space.candidates)
+    return [float((inputs @ (weight * level[FIRST]).T - wanted).square().sum().detach()) for level in levels]
 
-    def lost(one: LevelsRun) -> list[float]:
-        weight = one.candidates.start.get_parameter(name)
-        return [
-            float((inputs @ (weight * level[name]).T - wanted).square().sum().detach())
-            for level in one.candidates.of(one.space.candidates)
-        ]
 
-    ours, theirs = lost(run), lost(plain)
+def test_the_surgeons_lists_change_outputs_less(
+    done: tuple[LevelsRun, dict[str, Any]], surgeon: LevelsRun, data: Path
+) -> None:
+    plain = LevelsRun(recipe(patterns={**TABLE["patterns"], **KINDS["lists"]}), data, done[0].folder)
+    ours, theirs = lost(surgeon), lost(plain)
     assert ours[-1] < 0.9 * theirs[-1]
     assert all(dense < sparse for dense, sparse in pairwise(ours))
-    assert plain.candidates.start is plain.backbone[0]
-    kept = pruner.supports[name].mask
-    assert not run.candidates.start.get_parameter(name)[~kept].any()
 
-    again = LevelsRun(run.recipe, data, run.folder)
-    assert lost(again) == ours
-    (file,) = run.folder.glob(f"lists-*/{name}.safetensors")
+
+def test_pattern_sets_beside_the_surgeons_lists_are_of_the_same_weights(
+    surgeon: LevelsRun, data: Path
+) -> None:
+    patterns = {**TABLE["patterns"], **KINDS["surgeon"], "sets": 1, "nested": False}
+    run = LevelsRun(recipe(patterns=patterns), data, surgeon.folder)
+    weight = run.level_masks.start.get_parameter(FIRST).detach()
+    _, pruner = run.backbone
+    small = weight[pruner.supports[FIRST].mask].reshape(len(weight), -1).numpy()  # as many in every row
+    candidates = run.space.candidates
+    for candidate, level in zip(candidates, run.level_masks.masks(candidates), strict=True):
+        if candidate.patterns == 0:
+            mask = free_masks(run.level_masks.families[0], small, [candidate.density])[0]
+            kept = float(np.square(small[mask]).sum())
+            assert float(weight[level[FIRST]].square().sum()) == pytest.approx(kept)
+
+
+def test_the_surgeons_lists_are_found_again(
+    surgeon: LevelsRun, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = lost(surgeon)
+    (file,) = (surgeon.folder / "lists").glob(f"{FIRST}-*.safetensors")
+    with monkeypatch.context() as patched:
+        patched.setattr(LevelMasks, "_ladder", lambda *_: pytest.fail("lists were ordered again"))
+        assert lost(LevelsRun(surgeon.recipe, data, surgeon.folder)) == ours
     file.write_bytes(file.read_bytes()[:20])
-    with pytest.raises(CheckpointError, match=r"qkv\.weight\.safetensors is damaged .* remove it"):
-        _ = LevelsRun(run.recipe, data, run.folder).candidates.start
+    with pytest.raises(CheckpointError, match=r"qkv\.weight-\w+\.safetensors cannot be read .* remove it"):
+        _ = LevelsRun(surgeon.recipe, data, surgeon.folder).level_masks.start
     file.unlink()
-    assert lost(LevelsRun(run.recipe, data, run.folder)) == ours
+    assert lost(LevelsRun(surgeon.recipe, data, surgeon.folder)) == ours
+    _, pruner = surgeon.backbone
+    with torch.no_grad():
+        pruner.targets[0].parameter.mul_(2)  # another backbone: other lists
+    other = LevelMasks(
+        *surgeon.backbone, surgeon.recipe.patterns, surgeon.task, seed=0, folder=surgeon.folder / "lists"
+    )
+    twice = other.start.get_parameter(pruner.targets[0].name)
+    assert not torch.equal(twice, surgeon.level_masks.start.get_parameter(pruner.targets[0].name))
+
+
+def test_inputs_that_cannot_be_measured(surgeon: LevelsRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, pruner = surgeon.backbone
+    monkeypatch.setattr(LevelMasks, "_moments", lambda _: {})
+    with pytest.raises(
+        ConfigError, match=r"'surgeon' needs layers whose inputs can be measured, but blocks\.0"
+    ):
+        _ = surgeon.level_masks.start
+    target = pruner.targets[0]
+    nothing = {target.name: torch.zeros(64, 64)}
+    monkeypatch.setattr(LevelMasks, "_moments", lambda _: nothing)
+    with pytest.raises(ConfigError, match="has no input but zeros: take patterns.importance = 'magnitude'"):
+        _ = LevelsRun(surgeon.recipe, surgeon.data, surgeon.folder).level_masks.start
 
 
 def _first_inputs(run: LevelsRun) -> torch.Tensor:
@@ -369,6 +420,17 @@ def test_methods_are_compared_at_equal_trials(done: tuple[LevelsRun, dict[str, A
         (
             {"patterns": {"tile": [8, 8], "densities": [0.5], "nested": True, "sets": 1, "lists": True}},
             "nested levels share one pattern set, so sets must be 1 without lists, or 0 with them, not 1 with lists",
+        ),
+        (
+            {"patterns": {"tile": [8, 8], "densities": [0.5], "importance": "surgeon"}},
+            "importance = 'surgeon' orders lists, so lists must be true",
+        ),
+        (
+            {
+                "patterns": {**TABLE["patterns"], "lists": True, "importance": "surgeon", "group": 8},
+                "backbone": {**TABLE["backbone"], "rows": 4},
+            },
+            "patterns.group must divide backbone.rows with importance = 'surgeon', not 8 in 4",
         ),
     ],
 )
@@ -483,14 +545,14 @@ def test_latencies_from_a_profile(
         progress=lambda stage, step, steps, _: told.append((stage, step, steps)),
         calibrated=calibrated_in(path),
     )
-    cycles = [run.cycles(density) for density in run.candidates.densities]
+    cycles = [run.cycles(density) for density in run.level_masks.densities]
     assert told[-1][0] == "measuring kernels"
     assert told[-1][1] == told[-1][2]  # all of them
     # the head takes its multiply-accumulates; the rest its time here, at the rate of this machine's best dense layer
     profile = profile_file.read_here(path)
     throughput = run.cluster.throughput("fp32")
     model = LatencyModel(profile)
-    for density, found in zip(run.candidates.densities, cycles, strict=True):
+    for density, found in zip(run.level_masks.densities, cycles, strict=True):
         own = 0.0
         for target in run.backbone[1].targets:
             outputs, inputs = target.matrix().shape
@@ -502,6 +564,6 @@ def test_latencies_from_a_profile(
         assert found == pytest.approx(16 * 300 * 64 / throughput + own)
     monkeypatch.setattr(level_cycles, "calibrate", lambda *a, **k: pytest.fail("measured again"))
     again = LevelsRun(recipe(device=device), data, done[0].folder, calibrated=calibrated_in(path))
-    assert [again.cycles(density) for density in run.candidates.densities] == cycles
+    assert [again.cycles(density) for density in run.level_masks.densities] == cycles
     assert again.deadline_ms == pytest.approx(1.05 * again.latency.backbone / 1.4e6)
     assert again.latency.dense == done[0].latency.dense

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from retrim.levels.candidates import Families, Tiling, draw_families, free_masks, list_masks, nested_masks
+from retrim.levels.candidates import (
+    Families,
+    Tiling,
+    count_kept,
+    draw_families,
+    free_masks,
+    list_masks,
+    nested_masks,
+)
 from retrim.levels.controller import Controller
 from retrim.levels.joint import JointTraining
 from retrim.levels.ladder import surgeon_ladder
@@ -31,6 +39,7 @@ __all__ = [
     "Trial",
     "Trials",
     "best",
+    "count_kept",
     "draw_families",
     "free_masks",
     "list_masks",

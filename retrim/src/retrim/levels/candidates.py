@@ -46,9 +46,7 @@ class Tiling:
         ------
         DensityError
         """
-        if not 0 < density <= 1:
-            raise DensityError(f"density must be above 0 and at most 1, not {density}")
-        return max(1, int(density * self.cells + 0.5))
+        return count_kept(density, self.cells)
 
     def reached(self, density: float) -> float:
         """The density that a request for one gives."""
@@ -175,12 +173,19 @@ def list_masks(matrix: np.ndarray, group: int, densities: Sequence[float]) -> li
         raise ShapeError(f"group must divide the rows of the weight, not {group} those of {rows} x {columns}")
     energies = np.square(matrix, dtype=np.float64).reshape(-1, group, columns).sum(axis=1)
     places = np.argsort(np.argsort(-energies, axis=1, kind="stable"), axis=1)
-    found = []
-    for density in densities:
-        if not 0 < density <= 1:
-            raise DensityError(f"density must be above 0 and at most 1, not {density}")
-        found.append(np.repeat(places < max(1, int(density * columns + 0.5)), group, axis=0))
-    return found
+    return [np.repeat(places < count_kept(density, columns), group, axis=0) for density in densities]
+
+
+def count_kept(density: float, of: int) -> int:
+    """How many of so many cells or columns a density keeps, at least one.
+
+    Raises
+    ------
+    DensityError
+    """
+    if not 0 < density <= 1:
+        raise DensityError(f"density must be above 0 and at most 1, not {density}")
+    return max(1, int(density * of + 0.5))
 
 
 def draw_families(

@@ -12,25 +12,27 @@ from retrim.prune.surgeon import eliminated
 
 
 def surgeon_ladder(
-    weight: torch.Tensor, moment: torch.Tensor, counts: Sequence[int]
+    weight: torch.Tensor, moment: torch.Tensor, counts: Sequence[int], *, inverse: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Nested lists of one group of rows, and values that all of them share.
 
-    Down the counts, columns leave as the optimal brain surgeon has it, what is left making up for them.  What the
-    smallest count keeps takes the values that are best by themselves; then, up the counts, what a list adds takes the
-    values with which it comes closest to the outputs of `weight`, those that sparser lists share standing fixed.
+    Down the counts, columns leave as the optimal brain surgeon has it, what is left making up for them.  Then up the
+    counts, what a list adds to the sparser ones, the sparsest to nothing, takes the values with which it comes closest
+    to the outputs of `weight` while theirs stand.
 
     Parameters
     ----------
     weight : torch.Tensor, shape (rows, in)
     moment : torch.Tensor, shape (in, in)
-        Second moment of the inputs, positive definite.
+        Second moment of the inputs, positive definite; of the weight's dtype.
     counts : sequence of int
         Columns of each list, never rising.
+    inverse : torch.Tensor, optional
+        Of the moment, where groups share it.
 
     Returns
     -------
-    lists : torch.Tensor of int64, shape (in,)
+    depth : torch.Tensor of int64, shape (in,)
         How many of the lists keep a column: list i keeps those above i.
     values : torch.Tensor, shape (rows, in)
         Zero where no list keeps.
@@ -39,23 +41,24 @@ def surgeon_ladder(
     ------
     ConfigError
         If counts rise, or are not from at most all columns to at least one.
+    torch.linalg.LinAlgError
+        If the moment is singular.
     """
     columns = weight.shape[1]
     falling = all(more >= less for more, less in pairwise(counts))
     if not counts or not falling or counts[0] > columns or counts[-1] < 1:
         raise ConfigError(f"counts must not rise, from at most {columns} to at least 1, not {tuple(counts)}")
-    lists = torch.zeros(columns, dtype=torch.int64, device=weight.device)
+    depth = torch.zeros(columns, dtype=torch.int64, device=weight.device)
     left = torch.arange(columns, device=weight.device)
-    kept, inverse = weight, torch.linalg.inv(moment)
+    kept, inverse = weight, torch.linalg.inv(moment) if inverse is None else inverse
     for count in counts:
         stay, kept, inverse = eliminated(kept, inverse, 1, count)
         left = left[stay]
-        lists[left] += 1
+        depth[left] += 1
     values = torch.zeros_like(weight)
-    values[:, left] = kept
-    for number in range(len(counts) - 1, 0, -1):
-        added = (lists == number).nonzero().flatten()
+    for number in range(len(counts), 0, -1):
+        added = (depth == number).nonzero().flatten()
         if len(added):
             wanted = (weight - values) @ moment[:, added]
             values[:, added] = torch.linalg.solve(moment[added][:, added], wanted.T).T
-    return lists, values
+    return depth, values

@@ -1,4 +1,4 @@
-"""Second moments of layers' inputs, E[x xᵀ] but for the number of samples, measured while a model runs."""
+"""Sums of x xᵀ over the inputs x of layers, measured while a model runs."""
 
 from __future__ import annotations
 

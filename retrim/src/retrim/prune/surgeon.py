@@ -212,8 +212,15 @@ def eliminated(
     group : int
         Neighbouring columns that stay or go together.
     count : int
-        A multiple of it.
+        As many groups, whole, must go.
+
+    Raises
+    ------
+    ConfigError
+        If no whole number of groups does.
     """
+    if (weight.shape[1] - count) % group or not 0 <= count <= weight.shape[1]:
+        raise ConfigError(f"of {weight.shape[1]} columns {count} cannot be left in groups of {group}")
     left = torch.arange(weight.shape[1], device=weight.device)
     weight, inverse = weight.clone(), inverse.clone()
     while len(left) > count:

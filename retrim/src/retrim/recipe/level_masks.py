@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import nn
 
 from retrim.errors import CheckpointError, ConfigError
@@ -19,32 +21,33 @@ from retrim.files import replacing
 from retrim.levels import (
     Candidate,
     Families,
+    count_kept,
     draw_families,
     free_masks,
     list_masks,
     nested_masks,
     surgeon_ladder,
 )
-from retrim.prune import Pruner
+from retrim.prune import OptimalBrainSurgeon, Pruner
 from retrim.prune.moments import InputMoments, damped
 from retrim.prune.plan import Target
 from retrim.recipe.levels import PatternsPart
 from retrim.structures import BlockColumns, Mask
 from retrim.zoo.task import Task
 
-_DAMPING = 0.01  # as the pruner's
+_VERSION = 1  # of the ladder: its files are named by it
 
 
 @dataclass(frozen=True)
 class _Weight:
-    """A weight of the backbone without what was pruned."""
+    """A weight of the backbone without what was pruned: kept columns side by side, and which groups of columns they are."""
 
     target: Target
     structure: BlockColumns
     small: np.ndarray
     keep: np.ndarray
 
-    def full(self, small: np.ndarray) -> torch.Tensor:
+    def scattered(self, small: np.ndarray) -> torch.Tensor:
         """What was given for the kept columns, as the weight lies in the model."""
         shape = self.structure.view_shape(tuple(self.target.parameter.shape), self.target.kind)
         spread = torch.from_numpy(self.structure.scatter(small, self.keep, shape))
@@ -52,7 +55,7 @@ class _Weight:
 
 
 class LevelMasks:
-    """Candidates' masks.
+    """Candidates' masks, and the weights that joint training starts from.
 
     Parameters
     ----------
@@ -64,9 +67,9 @@ class LevelMasks:
         Whose probe inputs are measured on.
     seed : int
     folder : Path
-        For what takes long; of this backbone and this part of the recipe.
+        For the surgeon's lists, in files that are named by all that decides them.
     progress : callable
-        Told how many weights are in order.
+        Told how many weights' lists are done.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class LevelMasks:
     ) -> None:
         self._backbone, self._pruner, self._part, self._task = backbone, pruner, part, task
         self._seed, self._folder, self._progress = seed, folder, progress
+        self._damping = pruner.damping if isinstance(pruner, OptimalBrainSurgeon) else 0.01
 
     @property
     def densities(self) -> list[float]:
@@ -93,9 +97,9 @@ class LevelMasks:
 
     @cached_property
     def families(self) -> list[Families]:
-        """The pattern sets: each from its own samples of the backbone's tiles."""
+        """The pattern sets: each from its own samples of the tiles."""
         part = self._part
-        matrices = [self._sized(weight) for weight in self._weights]
+        matrices = [self._energetic(place) for place in range(len(self._weights))] if part.sets else []
         middle = sorted(part.densities)[len(part.densities) // 2]
         return [
             draw_families(
@@ -112,62 +116,67 @@ class LevelMasks:
 
     @cached_property
     def start(self) -> nn.Module:
-        """The backbone; with the surgeon's lists, its weights as these share them."""
+        """The backbone, with the weights that the surgeon's lists share where they are asked for."""
         if self._part.importance != "surgeon":
             return self._backbone
         model = copy.deepcopy(self._backbone)
         parameters = dict(model.named_parameters())
         for weight, (_, values) in zip(self._weights, self._ladders, strict=True):
             with torch.no_grad():
-                parameters[weight.target.name].copy_(weight.full(values))
+                parameters[weight.target.name].copy_(weight.scattered(values))
         return model
 
-    def of(self, chosen: Sequence[Candidate]) -> list[dict[str, torch.Tensor]]:
-        """Masks by parameter name, one set for each candidate."""
-        found: list[dict[str, torch.Tensor]] = [{} for _ in chosen]
+    def masks(self, candidates: Sequence[Candidate]) -> list[dict[str, torch.Tensor]]:
+        """By parameter name, one set for each candidate."""
+        found: list[dict[str, torch.Tensor]] = [{} for _ in candidates]
         for place, weight in enumerate(self._weights):
-            for level, mask in zip(found, self._inner(place, weight, chosen), strict=True):
-                level[weight.target.name] = weight.full(mask)
+            for level, mask in zip(found, self._inner(place, candidates), strict=True):
+                level[weight.target.name] = weight.scattered(mask)
         return found
 
-    def _inner(self, place: int, weight: _Weight, chosen: Sequence[Candidate]) -> list[np.ndarray]:
+    def _inner(self, place: int, candidates: Sequence[Candidate]) -> list[np.ndarray]:
         part = self._part
-        small = self._sized(weight)
+        small = self._energetic(place)
         if part.nested and part.sets:
             masks = dict(
                 zip(self.densities, nested_masks(self.families[0], small, self.densities), strict=True)
             )
-            return [masks[candidate.density] for candidate in chosen]
+            return [masks[candidate.density] for candidate in candidates]
         return [
             self._list(place, small, candidate.density)
             if candidate.patterns == part.sets
             else free_masks(self.families[candidate.patterns], small, [candidate.density])[0]
-            for candidate in chosen
+            for candidate in candidates
         ]
 
     def _list(self, place: int, small: np.ndarray, density: float) -> np.ndarray:
         if self._part.importance != "surgeon":
             return list_masks(small, self._part.group, [density])[0]
-        lists, _ = self._ladders[place]
-        return lists > self.densities.index(density)
+        depth, _ = self._ladders[place]
+        return depth > self.densities.index(density)
 
-    def _sized(self, weight: _Weight) -> np.ndarray:
-        """Kept columns as their energies count: times the root mean square of their inputs where these do."""
-        if self._part.importance != "inputs":
+    def _energetic(self, place: int) -> np.ndarray:
+        """Kept columns of the weights to start from, times the root mean square of their inputs where these count."""
+        weight = self._weights[place]
+        if self._part.importance == "surgeon":
+            return self._ladders[place][1]
+        if self._part.importance == "magnitude":
             return weight.small
-        squares = torch.diagonal(self._moment(weight.target))
+        squares = _measured(self._squares, weight.target, "inputs")
         sizes = (squares / squares.mean()).sqrt().numpy()
-        structure, keep = weight.structure, weight.keep
-        sized: np.ndarray = structure.compact(weight.target.matrix().numpy() * sizes, keep)
-        return sized
+        scaled: np.ndarray = weight.structure.compact(weight.target.matrix().numpy() * sizes, weight.keep)
+        return scaled
 
     @cached_property
     def _weights(self) -> list[_Weight]:
         found = []
         for target in self._pruner.targets:
             support, structure = self._pruner.supports[target.name], target.structure
-            if not isinstance(support, Mask) or not isinstance(structure, BlockColumns):
-                raise ConfigError(f"{target.name}: a backbone must be in block columns, not {structure!r}")
+            if not isinstance(structure, BlockColumns) or not isinstance(support, Mask):
+                raise ConfigError(
+                    f"{target.name}: a backbone must be block columns with a mask, not {structure!r} with "
+                    f"{type(support).__name__}"
+                )
             matrix = target.matrix().numpy()
             blocks, groups = structure.grid((matrix.shape[0], matrix.shape[1]))
             keep = support.mask.numpy().reshape(blocks, -1, groups).any(axis=1)
@@ -176,22 +185,18 @@ class LevelMasks:
 
     # --- inputs -------------------------------------------------------------------
 
-    def _moment(self, target: Target) -> torch.Tensor:
-        found = self._moments.get(target.name)
-        if found is None:
-            raise ConfigError(
-                f"patterns.importance = {self._part.importance!r} needs layers whose inputs can be measured, but "
-                f"{target.name} is none: take 'magnitude'"
-            )
-        return found
-
     @cached_property
+    def _squares(self) -> dict[str, torch.Tensor]:
+        """Sums of squares of every input, by weight."""
+        return {name: torch.diagonal(moment).clone() for name, moment in self._moments().items()}
+
     def _moments(self) -> dict[str, torch.Tensor]:
         """Second moments of the backbone's inputs over the task's probe."""
         model = self._backbone
         training = model.training
-        inputs = InputMoments(model.eval(), self._pruner.targets, training=False)
+        inputs = InputMoments(model, self._pruner.targets, training=False)
         try:
+            model.eval()
             with torch.no_grad():
                 for batch in self._task.probe():
                     self._task.loss(model, batch)
@@ -205,44 +210,67 @@ class LevelMasks:
     @cached_property
     def _ladders(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each weight how many lists keep an entry, and shared values; kept columns alone."""
-        found = []
-        for done, weight in enumerate(self._weights):
-            path = self._folder / f"{weight.target.name}.safetensors"
-            if not path.exists():
-                self._folder.mkdir(parents=True, exist_ok=True)
-                lists, values = self._ladder(weight)
-                with replacing(path, "lists", ConfigError) as beside:
-                    save_file({"lists": lists, "values": values}, beside)
-            try:
-                held = load_file(path)
-                found.append((held["lists"].numpy(), held["values"].numpy()))
-            except (SafetensorError, KeyError) as error:
-                raise CheckpointError(
-                    f"{path} is damaged ({error}): remove it to order the weight's columns anew"
-                ) from None
-            self._progress(done + 1, len(self._weights))
-        return found
+        paths = [self._path(weight) for weight in self._weights]
+        if not all(path.exists() for path in paths):
+            moments = self._moments()
+            for done, (weight, path) in enumerate(zip(self._weights, paths, strict=True)):
+                if not path.exists():
+                    depth, values = self._ladder(weight, _measured(moments, weight.target, "surgeon"))
+                    with replacing(path, "lists", ConfigError) as beside:
+                        beside.parent.mkdir(exist_ok=True)
+                        beside.write_bytes(save({"depth": depth, "values": values}))
+                self._progress(done + 1, len(paths))
+        return [_read(path, weight.small.shape) for weight, path in zip(self._weights, paths, strict=True)]
 
-    def _ladder(self, weight: _Weight) -> tuple[torch.Tensor, torch.Tensor]:
-        part, target = self._part, weight.target
-        moment = damped(target.name, self._moment(target), _DAMPING)
+    def _path(self, weight: _Weight) -> Path:
+        decides = [_VERSION, self._damping, self._part.group, weight.structure.rows, self.densities]
+        digest = hashlib.sha256(json.dumps(decides).encode())
+        digest.update(weight.small.tobytes())
+        digest.update(np.packbits(weight.keep).tobytes())
+        return self._folder / f"{weight.target.name}-{digest.hexdigest()[:12]}.safetensors"
+
+    def _ladder(self, weight: _Weight, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        group, target = self._part.group, weight.target
+        moment = damped(target.name, total, self._damping)
         if moment is None:
             raise ConfigError(f"{target.name} has no input but zeros: take patterns.importance = 'magnitude'")
-        lists, values = [], []
-        for rows, columns in self._groups(weight):
+        depths, values = [], []
+        for rows, columns in self._blocks(weight):
             there = moment[columns][:, columns]
-            counts = [max(1, int(density * len(columns) + 0.5)) for density in self.densities]
-            order, shared = surgeon_ladder(rows, there, counts)
-            lists.append(order.to(torch.uint8).expand(part.group, -1))
-            values.append(shared)
-        return torch.cat(lists), torch.cat(values)
+            inverse = torch.linalg.inv(there)
+            counts = [count_kept(density, len(columns)) for density in self.densities]
+            for start in range(0, len(rows), group):
+                depth, shared = surgeon_ladder(rows[start : start + group], there, counts, inverse=inverse)
+                depths.append(depth.to(torch.int16).expand(group, -1))
+                values.append(shared)
+        return torch.cat(depths), torch.cat(values)
 
-    def _groups(self, weight: _Weight) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each group of rows: its values in the kept columns, and which columns these are."""
-        group, height = self._part.group, weight.structure.rows
+    def _blocks(self, weight: _Weight) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Each block's rows in the kept columns, and which columns these are."""
+        height, wide = weight.structure.rows, weight.structure.group
         for block, keep in enumerate(weight.keep):
-            wide = weight.structure.group
             first = np.flatnonzero(keep)[:, None] * wide
             columns = torch.from_numpy((first + np.arange(wide)).ravel())
-            for start in range(block * height, (block + 1) * height, group):
-                yield torch.from_numpy(weight.small[start : start + group]), columns
+            yield torch.from_numpy(weight.small[block * height : (block + 1) * height]), columns
+
+
+def _measured(found: dict[str, torch.Tensor], target: Target, importance: str) -> torch.Tensor:
+    if target.name not in found:
+        raise ConfigError(
+            f"patterns.importance = {importance!r} needs layers whose inputs can be measured, but {target.name} is "
+            "none: take 'magnitude'"
+        )
+    return found[target.name]
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        held = load(path.read_bytes())
+        depth, values = held["depth"].numpy(), held["values"].numpy()
+        if depth.shape != shape or values.shape != shape:
+            raise ValueError(f"{depth.shape} and {values.shape} for {shape}")
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}): remove it to find the weight's lists anew"
+        ) from None
+    return depth, values

@@ -33,7 +33,11 @@ class Given:
     @classmethod
     def of(cls, run: LevelsRun) -> Given:
         """Of a run whose networks and profile are on disk."""
-        _ = run.candidates.families, run.candidates.start, run.space  # trained and measured before others look for them
+        _ = (
+            run.level_masks.families,
+            run.level_masks.start,
+            run.space,
+        )  # trained and measured before others look for them
         return cls(
             run.recipe.model_dump_json(), run.data.absolute(), run.folder.absolute(), run.seed, run.calibrated
         )

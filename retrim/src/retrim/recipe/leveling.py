@@ -161,8 +161,8 @@ class LevelsRun:
         return self.latency.patterns(density)
 
     @cached_property
-    def candidates(self) -> LevelMasks:
-        """The candidates' masks, and the weights that joint training starts from."""
+    def level_masks(self) -> LevelMasks:
+        """Masks of the candidates, and the weights that joint training starts from."""
         told = self._progress
         model, pruner = self.backbone
         return LevelMasks(
@@ -171,7 +171,7 @@ class LevelsRun:
             self.recipe.patterns,
             self.task,
             seed=self.seed,
-            folder=self.folder / f"lists-{self._key('lists')}",
+            folder=self.folder / "lists",
             progress=lambda done, steps: None if told is None else told("ordering columns", done, steps, 0.0),
         )
 
@@ -192,7 +192,7 @@ class LevelsRun:
         patterns = self.recipe.patterns
         candidates = tuple(
             Candidate(density=density, patterns=number, cycles=self.cycles(density))
-            for density in self.candidates.densities
+            for density in self.level_masks.densities
             for number in range(patterns.sets + patterns.lists)
         )
         return Space(
@@ -259,8 +259,8 @@ class LevelsRun:
     ) -> tuple[nn.Module, list[float], list[dict[str, Any]]]:
         """The shared weights after joint training, accuracies of the levels, and their masks."""
         numbers = sorted(set(choice))
-        masks = self.candidates.of([self.space.candidates[number] for number in numbers])
-        model = copy.deepcopy(self.candidates.start)
+        masks = self.level_masks.masks([self.space.candidates[number] for number in numbers])
+        model = copy.deepcopy(self.level_masks.start)
         joint = JointTraining(model, masks, self._weights(choice, numbers))
         stage = self.recipe.final if final else self.recipe.search.stage
         name = "levels" if final else f"trial {','.join(map(str, choice))}"
@@ -358,11 +358,11 @@ class LevelsRun:
             parts += ["backbone"]
         if name == "rival" or name.startswith("dense, "):
             parts += ["backbone", "final"]
-        if name == "lists":
-            parts += ["patterns"]
         if name.startswith(("trial", "levels")):
             parts += ["patterns", "device", "final" if name == "levels" else "search"]
         decides: dict[str, Any] = {part: recipe[part] for part in parts} | {"seed": self.seed}
+        if "patterns" in parts and self.recipe.patterns.importance != "magnitude":
+            decides["masks"] = 2  # how inputs are measured; of magnitudes nothing is
         if self._identity:
             decides["identity"] = self._identity
         if name == "trials":

@@ -61,8 +61,8 @@ class PatternsPart(Part):
     `lists` offers beside the sets what no pattern binds: every group of rows keeps its own strongest columns.
     Densities are rounded to the cells of a tile where there are sets, and lists to whole columns; a result states the former.  `nested`:
     every tile takes one family of patterns for all levels, so that a sparser level lies inside a denser one; lists do.
-    `importance`: of a weight its square, or that times the mean square of its input over the task's probe; "surgeon" leaves
-    sets to the squares, but takes lists, and the weights that joint training starts from, of `retrim.levels.surgeon_ladder`.
+    `importance`: of a weight its square, or that times the mean square of its input over the task's probe; "surgeon" takes
+    lists, and the weights that joint training starts from, of `retrim.levels.surgeon_ladder`, and for sets the squares of these.
     """
 
     tile: tuple[int, int]
@@ -101,7 +101,7 @@ class PatternsPart(Part):
 class SearchPart(Part):
     """The search, and the reward's scales (`retrim.levels.Reward`).
 
-    `stage` is the joint training of one trial, from the backbone, its epochs of at most `steps` steps; `scored` the held-out
+    `stage` is the joint training of one trial, its epochs of at most `steps` steps; `scored` the held-out
     tokens of its score, for a language, or examples, for GLUE; `weights` those of the levels, in the reward and in joint
     training; `least` the accuracy worth nothing, as a share of the dense one's.
     """
@@ -132,7 +132,7 @@ class LevelsRecipe(Part):
     backbone, device, patterns, search
         See there.
     final
-        Joint training of the levels that were chosen, from the backbone.
+        Joint training of the levels that were chosen.
     """
 
     version: Literal[1]
