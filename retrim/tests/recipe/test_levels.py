@@ -341,7 +341,7 @@ def test_inputs_that_cannot_be_measured(surgeon: LevelsRun, monkeypatch: pytest.
     target = pruner.targets[0]
     nothing = {target.name: torch.zeros(64, 64)}
     monkeypatch.setattr(LevelMasks, "_moments", lambda _: nothing)
-    with pytest.raises(ConfigError, match="has no input but zeros: take patterns.importance = 'magnitude'"):
+    with pytest.raises(ConfigError, match=r"has no input but zeros: take patterns\.importance = 'magnitude'"):
         _ = LevelsRun(surgeon.recipe, surgeon.data, surgeon.folder).level_masks.start
 
 
