@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -265,3 +266,128 @@ def test_selective_presses_only_what_the_projection_would_drop() -> None:
         norms = block_norms(weight)
         expected = 0.5 * weight * BlockColumns(4).groups(weight).spread(1 / (norms * (norms + 1e-3)))
         torch.testing.assert_close(gradient[~kept], expected[~kept])
+
+
+# --- by the proximal operator ---------------------------------------------------------
+
+
+def test_a_proximal_step_is_the_penaltys_proximal_operator() -> None:
+    """The minimum of half the squared distance to W plus the penalty, found by descent."""
+    model = network()
+    pruner = ReweightedGroupLasso(over=10)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    before = matrices(model)
+    pruner.add_gradient_()
+    pruner.step()
+    for old, new in zip(before, matrices(model), strict=True):
+        norms = block_norms(old)
+        blocks = norms.reshape(-1, old.shape[1])
+        worst = torch.sort(blocks, dim=1).values[:, old.shape[1] // 2 - 1].repeat_interleave(old.shape[1])
+        strength = (worst.square() / 2 + 1e-3 * worst) / 9
+        w = old.clone().requires_grad_()
+        descent = torch.optim.LBFGS([w], lr=0.5, max_iter=400, tolerance_grad=1e-12, tolerance_change=1e-16)
+
+        def objective(
+            w: torch.Tensor = w, old: torch.Tensor = old, gamma: torch.Tensor = strength / (norms + 1e-3)
+        ) -> torch.Tensor:
+            value = (w - old).square().sum() / 2 + (gamma * block_norms(w)).sum()
+            w.grad = torch.autograd.grad(value, w)[0]
+            return value
+
+        descent.step(objective)
+        torch.testing.assert_close(new, w.detach(), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [3, 50])
+@pytest.mark.parametrize("selective", [False, True])
+def test_groups_that_must_go_are_gone_in_time(steps: int, selective: bool) -> None:
+    """Whatever the number of steps, and nearly so before the last one, which drops the rest."""
+    model = network()
+    pruner = ReweightedGroupLasso(over=steps, selective=selective)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    first = matrices(model)
+    penalties = []
+    for _ in range(steps - 1):
+        penalties.append(pruner.penalty())
+        pruner.add_gradient_()
+        pruner.step()
+    assert all(value > 0 for value in penalties)
+    for old, weight in zip(first, matrices(model), strict=True):
+        norms = torch.sort(block_norms(weight).reshape(-1, weight.shape[1]), dim=1).values
+        were = torch.sort(block_norms(old).reshape(-1, weight.shape[1]), dim=1).values
+        half = weight.shape[1] // 2
+        if steps == 50:
+            assert float(norms[:, :half].max()) < 0.2 * float(were[:, :half].max())
+        assert bool((norms[:, half:] > 0).all())
+        if selective:
+            torch.testing.assert_close(norms[:, half:], were[:, half:])
+    pruner.add_gradient_()
+    pruner.step()
+    assert pruner.penalty() == 0
+    pressed = matrices(model)
+    report = pruner.harden()
+    assert all(entry.lost == 0 for entry in report)
+    assert all(entry.density == 0.5 for entry in report)
+    for weight, held in zip(matrices(model), pressed, strict=True):
+        assert torch.equal(weight, held)
+
+
+def test_what_the_loss_pulls_back_is_pressed_harder() -> None:
+    def norm_after(pull: float) -> float:
+        model = network()
+        pruner = ReweightedGroupLasso(over=20)
+        pruner.prepare(model, plan(BlockColumns(4)))
+        start = matrices(model)
+        for _ in range(19):
+            with torch.no_grad():
+                for layer, old in zip(model, start, strict=True):
+                    layer.weight += pull * (old - layer.weight)
+            pruner.step()
+        norms = block_norms(matrices(model)[0]).reshape(-1, 6)
+        return float(torch.sort(norms, dim=1).values[:, :3].max())
+
+    assert norm_after(0.05) < 1.5 * norm_after(0.0) + 0.02
+
+
+def test_a_form_without_groups_comes_nearer() -> None:
+    model = network()
+    pruner = ReweightedGroupLasso(over=12)
+    pruner.prepare(model, plan(Flat()))
+
+    def away() -> float:
+        return sum(float((m - m.mean(1, keepdim=True)).norm()) for m in matrices(model))
+
+    found = [away()]
+    for _ in range(12):
+        pruner.step()
+        found.append(away())
+    assert all(later < earlier for earlier, later in pairwise(found))
+    assert found[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_over_is_resumed() -> None:
+    model, other = network(), network()
+    pruner, again = ReweightedGroupLasso(over=8), ReweightedGroupLasso(over=8)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    for step in range(8):
+        if step == 3:
+            again.prepare(other, plan(BlockColumns(4)))
+            again.load_state_dict(pruner.state_dict())
+            other.load_state_dict(model.state_dict())
+        pruner.step()
+        if step >= 3:
+            again.step()
+    assert all(torch.equal(a, b) for a, b in zip(matrices(model), matrices(other), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"over": 0}, "over must be a whole number >= 1, not 0"),
+        ({"over": 5, "strength": 0.1}, "over sets the strength at every step: leave strength out"),
+    ],
+)
+def test_over_that_makes_no_sense(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ReweightedGroupLasso(**options)
+    assert str(caught.value) == words

@@ -20,7 +20,7 @@ import torch
 from retrim.errors import ConfigError
 from retrim.prune.plan import Target
 from retrim.prune.pruner import Probe, Pruner, check_finite
-from retrim.structures import Groups
+from retrim.structures import Grouped, Groups
 
 
 class ReweightedGroupLasso(Pruner):
@@ -44,6 +44,10 @@ class ReweightedGroupLasso(Pruner):
         Press only groups that the projection would drop (as of the last
         refresh), and leave the others alone: gamma = 0 for those.  The paper
         presses all.
+    over : int, optional
+        Press by the penalty's proximal operator instead of its gradient, as hard
+        as brings each weight to its density in so many steps.  gamma and lambda are set at every step, so
+        `strength`, `fraction` and `refresh_every` have no say.
 
     Notes
     -----
@@ -59,6 +63,7 @@ class ReweightedGroupLasso(Pruner):
         epsilon: float = 1e-3,
         refresh_every: int = 100,
         selective: bool = False,
+        over: int | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("strength", strength), ("fraction", fraction), ("epsilon", epsilon)):
@@ -66,6 +71,11 @@ class ReweightedGroupLasso(Pruner):
                 raise ConfigError(f"{name} must be a number > 0, not {value}")
         if refresh_every < 1:
             raise ConfigError(f"refresh_every must be a whole number >= 1, not {refresh_every}")
+        if over is not None and over < 1:
+            raise ConfigError(f"over must be a whole number >= 1, not {over}")
+        if over is not None and strength is not None:
+            raise ConfigError("over sets the strength at every step: leave strength out")
+        self.over = over
         self.strength = strength
         self.fraction = fraction
         self.epsilon = epsilon
@@ -83,6 +93,8 @@ class ReweightedGroupLasso(Pruner):
         self._refresh_gamma()
 
     def _add_gradient(self) -> None:
+        if self.over is not None:
+            return
         pulls = {target.name: self._pull(target) for target in self.targets}
         if self.strength is None:
             self._measure_loss()
@@ -96,6 +108,9 @@ class ReweightedGroupLasso(Pruner):
             target.parameter.grad.add_(target.restore(pulls[target.name]), alpha=self._lambda)
 
     def _advance(self, probe: Probe | None) -> None:
+        if self.over is not None:
+            self._press(self.over - self._steps)
+            return
         if self._steps % self.refresh_every:
             return
         self._refresh_gamma()
@@ -103,11 +118,52 @@ class ReweightedGroupLasso(Pruner):
             self._lambda = self._matched({t.name: self._pull(t) for t in self.targets})
             self._loss_energy, self._loss_count = 0.0, 0
 
+    def _press(self, left: int) -> None:
+        """One proximal step, with so many to follow; the last one drops what must go."""
+        if left < 0:
+            return
+        self._refresh_gamma()
+        for target in self.targets:
+            matrix = target.matrix()
+            if left == 0:
+                projected, self._supports[target.name] = target.structure.project(matrix, target.density)
+                target.parameter.copy_(target.restore(projected))
+            else:
+                target.parameter.copy_(target.restore(self._shrunk(target, matrix, left)))
+
+    def _shrunk(self, target: Target, matrix: torch.Tensor, left: int) -> torch.Tensor:
+        """The penalty's proximal operator."""
+        norms = _norms(target, matrix)
+        share = self._due(target, matrix, left) * self._gamma[target.name] / norms.clamp_min(1e-30)
+        groups = target.structure.groups(matrix)
+        if groups is None:
+            away = matrix - target.structure.project(matrix, target.density)[0]
+            near: torch.Tensor = matrix - away * share.clamp(max=1.0)
+            return near
+        spread: torch.Tensor = groups.spread((1.0 - share).clamp_min(0.0))
+        return matrix * spread
+
+    def _due(self, target: Target, matrix: torch.Tensor, left: int) -> torch.Tensor:
+        """The lambda of each group at which the last one that must go, of those it competes with, is gone in time."""
+        structure = target.structure
+        goes = torch.where(_kept(target, matrix), 0.0, _norms(target, matrix))
+        if isinstance(structure, Grouped) and structure.balanced:
+            competing = goes.reshape(structure.grid((matrix.shape[0], matrix.shape[1])))
+        else:
+            competing = goes[None]
+        worst = competing.amax(dim=1, keepdim=True).expand(competing.shape).reshape(-1)
+        return (worst.square() / 2 + self.epsilon * worst) / left
+
     def _penalty(self) -> float:
         total = 0.0
         for target in self.targets:
-            total += float((self._gamma[target.name] * _norms(target, target.matrix())).sum())
-        return (self._lambda or 0.0) * total
+            matrix = target.matrix()
+            pressed = self._gamma[target.name] * _norms(target, matrix)
+            if self.over is None:
+                total += (self._lambda or 0.0) * float(pressed.sum())
+            elif self.over > self._steps:
+                total += float((self._due(target, matrix, self.over - self._steps) * pressed).sum())
+        return total
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -184,7 +184,9 @@ class SurgeonMethod(Part):
 
 
 class LassoMethod(Part):
-    """`retrim.prune.ReweightedGroupLasso`, reweighted every few epochs (or parts of one)."""
+    """`retrim.prune.ReweightedGroupLasso`, reweighted every few epochs (or parts of one), or pressing by its proximal
+    operator over so many.
+    """
 
     type: Literal["ReweightedGroupLasso"]
     strength: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -192,10 +194,18 @@ class LassoMethod(Part):
     epsilon: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     selective: bool = False
+    over_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_strength(self) -> LassoMethod:
+        if self.over_epochs is not None and self.strength is not None:
+            raise ValueError("over_epochs sets the strength at every step: leave strength out")
+        return self
 
     def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         return ReweightedGroupLasso(
+            over=None if self.over_epochs is None else max(1, round(self.over_epochs * steps)),
             strength=self.strength,
             fraction=self.fraction,
             epsilon=self.epsilon,
