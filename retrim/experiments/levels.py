@@ -48,7 +48,7 @@ def levels(run: LevelsRun) -> dict[str, Any]:
     space = run.space
     choice = tuple(options[0] for options in space.options)
     _, accuracies, masks = run.trained(choice)
-    weights = {name: p.detach() for name, p in run.backbone[0].named_parameters()}
+    weights = {name: p.detach() for name, p in run.level_masks.start.named_parameters()}
     energy = [
         sum(float(weights[name][mask].square().sum()) for name, mask in level.items())
         / sum(float(weights[name].square().sum()) for name in level)

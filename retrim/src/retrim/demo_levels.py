@@ -167,8 +167,22 @@ def _recipe(
             "dense": stage,
             "backbone": backbone,
             "device": {"name": "odroid-xu3-a7", "mhz": MHZ, "tokens": model["context"]},
-            "patterns": {"tile": (16, 32), "sets": 1, "lists": True, "densities": DENSITIES},
-            "search": {"trials": trials, "batch": 4, "keep": 2, "least": 0.8, "stage": stage, "steps": steps},
+            "patterns": {
+                "tile": (16, 32),
+                "sets": 1,
+                "lists": True,
+                "importance": "surgeon",
+                "densities": DENSITIES,
+            },
+            "search": {
+                "trials": trials,
+                "batch": 4,
+                "keep": 2,
+                "least": 0.8,
+                "weights": "runs",
+                "stage": stage,
+                "steps": steps,
+            },
             "final": stage,
         }
     )

@@ -26,8 +26,8 @@ def layer() -> tuple[np.ndarray, np.ndarray]:
 
 def laddered(layer: tuple[np.ndarray, np.ndarray], counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     weight, x = (torch.from_numpy(part) for part in layer)
-    lists, values = surgeon_ladder(weight, x.T @ x, counts)
-    return lists.numpy(), values.numpy()
+    lists, values = surgeon_ladder(weight[None], (x.T @ x)[None], counts)
+    return lists[0].numpy(), values[0].numpy()
 
 
 def lost(layer: tuple[np.ndarray, np.ndarray], values: np.ndarray, kept: np.ndarray) -> float:
@@ -81,12 +81,29 @@ def test_the_sparsest_list_is_best_and_no_denser_one_is_worse(layer: tuple[np.nd
 def test_rounds_of_many_columns(layer: tuple[np.ndarray, np.ndarray]) -> None:
     """From 128 columns on several go at once: the lists have their counts all the same."""
     draw = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(600, 300, generator=draw), torch.randn(ROWS, 300, generator=draw)
-    moment = x.T @ x
+    x, weight = torch.randn(600, 300, generator=draw), torch.randn(3, ROWS, 300, generator=draw)
+    moment = (x.T @ x)[None]
     depth, values = surgeon_ladder(weight, moment, (299, 200, 131, 7))
-    assert [int((depth > number).sum()) for number in range(4)] == [299, 200, 131, 7]
-    shared = surgeon_ladder(weight, moment, (299, 200, 131, 7), inverse=torch.linalg.inv(moment))
-    assert torch.equal(depth, shared[0]) and torch.equal(values, shared[1])
+    for number, count in enumerate((299, 200, 131, 7)):
+        assert (depth > number).sum(dim=1).tolist() == [count] * 3
+    assert values.shape == weight.shape
+
+
+def test_groups_do_not_know_of_each_other() -> None:
+    """Each with a moment of its own, or one for all, its inverse given or not."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 300, COLUMNS, generator=draw, dtype=torch.float64)
+    weight = torch.randn(3, ROWS, COLUMNS, generator=draw, dtype=torch.float64)
+    moments = x.mT @ x
+    together = surgeon_ladder(weight, moments, COUNTS, inverse=torch.linalg.inv(moments))
+    for place in range(3):
+        one = slice(place, place + 1)
+        depth, values = surgeon_ladder(weight[one], moments[one], COUNTS)
+        assert torch.equal(depth, together[0][one])
+        torch.testing.assert_close(values, together[1][one])
+    shared = surgeon_ladder(weight, moments[:1], COUNTS)
+    torch.testing.assert_close(shared[1][0], together[1][0])
+    assert not torch.equal(shared[0][1], together[0][1])
 
 
 def test_equal_counts_are_one_list(layer: tuple[np.ndarray, np.ndarray]) -> None:

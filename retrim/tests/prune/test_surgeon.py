@@ -41,7 +41,10 @@ def test_columns_go_one_by_one_as_the_least_error_has_it(group: int) -> None:
     for count in range(COLUMNS - group, 0, -group):
         tries = [np.setdiff1d(left, left[j : j + group]) for j in range(0, len(left), group)]
         left = min(tries, key=lambda some: error(weight.numpy(), some, x.numpy()))
-        found, values, _ = eliminated(weight, torch.linalg.inv(x.T @ x), group, count)
+        (found,), (values,), (inverse,) = eliminated(
+            weight[None], torch.linalg.inv(x.T @ x)[None], group, count
+        )
+        torch.testing.assert_close(inverse, torch.linalg.inv((x.T @ x)[found][:, found]))
         assert found.tolist() == left.tolist()
         fit = np.linalg.lstsq(x.numpy()[:, left], (x @ weight.T).numpy(), rcond=None)[0]
         np.testing.assert_allclose(values.numpy(), fit.T, rtol=1e-6, atol=1e-8)
@@ -50,10 +53,29 @@ def test_columns_go_one_by_one_as_the_least_error_has_it(group: int) -> None:
 @pytest.mark.parametrize("group", [1, 2, 4])
 def test_costs_are_the_errors_of_leaving_a_group_out(group: int) -> None:
     x, weight = inputs(), torch.from_numpy(np.random.default_rng(2).normal(size=(ROWS, COLUMNS)))
-    costs = _costs(weight, torch.linalg.inv(x.T @ x), group)
+    (costs,) = _costs(weight[None], torch.linalg.inv(x.T @ x)[None], group)
     for j, cost in enumerate(costs.tolist()):
         left = np.setdiff1d(np.arange(COLUMNS), np.arange(j * group, (j + 1) * group))
         assert cost == pytest.approx(error(weight.numpy(), left, x.numpy()), rel=1e-6)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_blocks_are_eliminated_each_by_itself(group: int) -> None:
+    """More of them at a time than one, each with its own moment."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 400, 160, generator=draw, dtype=torch.float64)
+    weight = torch.randn(3, ROWS, 160, generator=draw, dtype=torch.float64)
+    inverse = torch.linalg.inv(x.mT @ x)
+    together = eliminated(weight, inverse, group, 40)
+    for place in range(3):
+        one = slice(place, place + 1)
+        for found, wanted in zip(together, eliminated(weight[one], inverse[one], group, 40), strict=True):
+            torch.testing.assert_close(found[one], wanted)
+
+
+def test_columns_that_do_not_come_in_groups() -> None:
+    with pytest.raises(ConfigError, match="of 12 columns 5 cannot be left in groups of 2"):
+        eliminated(torch.ones(1, 4, 12), torch.eye(12)[None], 2, 5)
 
 
 def test_many_columns_at_once_are_nearly_as_good() -> None:
@@ -62,7 +84,7 @@ def test_many_columns_at_once_are_nearly_as_good() -> None:
     x += 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     weight = torch.randn(ROWS, 256, generator=torch.Generator().manual_seed(1))
     moment = x.T @ x + 0.5 * torch.eye(256)
-    left, values, _ = eliminated(weight, torch.linalg.inv(moment), 1, 64)
+    (left,), (values,), _ = eliminated(weight[None], torch.linalg.inv(moment)[None], 1, 64)
 
     def lost(columns: torch.Tensor, kept: torch.Tensor) -> float:
         return float((x[:, columns] @ kept.T - x @ weight.T).square().sum())

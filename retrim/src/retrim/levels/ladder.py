@@ -14,7 +14,7 @@ from retrim.prune.surgeon import eliminated
 def surgeon_ladder(
     weight: torch.Tensor, moment: torch.Tensor, counts: Sequence[int], *, inverse: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nested lists of one group of rows, and values that all of them share.
+    """Nested lists of groups of rows, and values that all of a group's lists share.
 
     Down the counts, columns leave as the optimal brain surgeon has it, what is left making up for them.  Then up the
     counts, what a list adds to the sparser ones, the sparsest to nothing, takes the values with which it comes closest
@@ -22,19 +22,19 @@ def surgeon_ladder(
 
     Parameters
     ----------
-    weight : torch.Tensor, shape (rows, in)
-    moment : torch.Tensor, shape (in, in)
+    weight : torch.Tensor, shape (groups, rows, in)
+    moment : torch.Tensor, shape (groups, in, in), or (1, in, in) for all of them
         Second moment of the inputs, positive definite; of the weight's dtype.
     counts : sequence of int
         Columns of each list, never rising.
     inverse : torch.Tensor, optional
-        Of the moment, where groups share it.
+        Of the moment.
 
     Returns
     -------
-    depth : torch.Tensor of int64, shape (in,)
+    depth : torch.Tensor of int64, shape (groups, in)
         How many of the lists keep a column: list i keeps those above i.
-    values : torch.Tensor, shape (rows, in)
+    values : torch.Tensor, shape (groups, rows, in)
         Zero where no list keeps.
 
     Raises
@@ -42,23 +42,26 @@ def surgeon_ladder(
     ConfigError
         If counts rise, or are not from at most all columns to at least one.
     torch.linalg.LinAlgError
-        If the moment is singular.
+        If a moment is singular.
     """
-    columns = weight.shape[1]
+    groups, _, columns = weight.shape
     falling = all(more >= less for more, less in pairwise(counts))
     if not counts or not falling or counts[0] > columns or counts[-1] < 1:
         raise ConfigError(f"counts must not rise, from at most {columns} to at least 1, not {tuple(counts)}")
-    depth = torch.zeros(columns, dtype=torch.int64, device=weight.device)
-    left = torch.arange(columns, device=weight.device)
+    depth = torch.zeros(groups, columns, dtype=torch.int64, device=weight.device)
+    left = torch.arange(columns, device=weight.device).expand(groups, columns)
     kept, inverse = weight, torch.linalg.inv(moment) if inverse is None else inverse
     for count in counts:
         stay, kept, inverse = eliminated(kept, inverse, 1, count)
-        left = left[stay]
-        depth[left] += 1
+        left = left.gather(1, stay)
+        depth.scatter_add_(1, left, torch.ones_like(left))
     values = torch.zeros_like(weight)
     for number in range(len(counts), 0, -1):
-        added = (depth == number).nonzero().flatten()
-        if len(added):
-            wanted = (weight - values) @ moment[:, added]
-            values[:, added] = torch.linalg.solve(moment[added][:, added], wanted.T).T
+        added = (depth == number).nonzero()[:, 1].reshape(groups, -1)
+        if added.shape[1]:
+            there = moment.expand(groups, columns, columns).take_along_dim(added[:, None], 2)
+            wanted = (weight - values) @ there
+            own = there.take_along_dim(added[:, :, None], 1)
+            found = torch.linalg.solve(own, wanted.mT).mT
+            values.scatter_(2, added[:, None].expand(-1, weight.shape[1], -1), found)
     return depth, values

@@ -193,22 +193,22 @@ def _without_columns(
     inverse = torch.linalg.inv(moment)
     for block, count in enumerate(counts):
         rows = slice(block * structure.rows, (block + 1) * structure.rows)
-        columns, values, _ = eliminated(weight[rows], inverse, structure.group, count)
-        found[rows, columns] = values
-        kept[rows, columns] = True
+        columns, values, _ = eliminated(weight[rows][None], inverse[None], structure.group, count)
+        found[rows, columns[0]] = values[0]
+        kept[rows, columns[0]] = True
     return found, kept
 
 
 def eliminated(
     weight: torch.Tensor, inverse: torch.Tensor, group: int, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Columns that are left of one block, `count` of them, ascending, their values, and the inverse of their moment.
+    """Columns that are left of each block, `count` of them, ascending, their values, and the inverses of their moments.
 
     Parameters
     ----------
-    weight : torch.Tensor, shape (rows, in)
-    inverse : torch.Tensor, shape (in, in)
-        Of the second moment of the inputs.
+    weight : torch.Tensor, shape (blocks, rows, in)
+    inverse : torch.Tensor, shape (blocks, in, in), or (1, in, in) for all of them
+        Of the second moment of a block's inputs.
     group : int
         Neighbouring columns that stay or go together.
     count : int
@@ -219,32 +219,60 @@ def eliminated(
     ConfigError
         If no whole number of groups does.
     """
-    if (weight.shape[1] - count) % group or not 0 <= count <= weight.shape[1]:
-        raise ConfigError(f"of {weight.shape[1]} columns {count} cannot be left in groups of {group}")
-    left = torch.arange(weight.shape[1], device=weight.device)
-    weight, inverse = weight.clone(), inverse.clone()
-    while len(left) > count:
-        goes = min(max(1, len(left) // (ROUND * group)), (len(left) - count) // group)
-        cheapest = torch.topk(_costs(weight, inverse, group), goes, largest=False).indices
-        out = (cheapest[:, None] * group + torch.arange(group, device=left.device)).flatten()
-        stays = torch.ones(len(left), dtype=torch.bool, device=left.device)
-        stays[out] = False
-        gain = torch.linalg.solve(inverse[out][:, out], inverse[out][:, stays])
-        weight = weight[:, stays] - weight[:, out] @ gain
-        inverse = inverse[stays][:, stays] - inverse[stays][:, out] @ gain
-        left = left[stays]
+    blocks, _, columns = weight.shape
+    if (columns - count) % group or not 0 <= count <= columns:
+        raise ConfigError(f"of {columns} columns {count} cannot be left in groups of {group}")
+    left = torch.arange(columns, device=weight.device).expand(blocks, columns)
+    alive = torch.ones(blocks, columns // group, dtype=torch.bool, device=weight.device)
+    weight, inverse = weight.clone(), inverse.expand(blocks, columns, columns).clone()
+    remaining = columns
+    while remaining > count:
+        goes = min(max(1, remaining // (ROUND * group)), (remaining - count) // group)
+        costs = _costs(weight, inverse, group).masked_fill(~alive, torch.inf)
+        cheapest = torch.topk(costs, goes, dim=1, largest=False).indices
+        _take_out_(weight, inverse, cheapest, group)
+        alive.scatter_(1, cheapest, False)
+        remaining -= goes * group
+        if remaining == count or remaining < 0.75 * weight.shape[2]:  # until then they lie idle
+            stay = alive.repeat_interleave(group, dim=1).nonzero()[:, 1].reshape(blocks, remaining)
+            left, weight = left.gather(1, stay), _columns(weight, stay)
+            inverse = _columns(inverse.take_along_dim(stay[:, :, None], 1), stay)
+            alive = torch.ones(blocks, remaining // group, dtype=torch.bool, device=weight.device)
     return left, weight, inverse
 
 
+def _take_out_(weight: torch.Tensor, inverse: torch.Tensor, groups: torch.Tensor, group: int) -> None:
+    """Zero groups of columns, all others moved to where the error is least; the inverse as if the groups were never there.
+
+    On its diagonal they have ones.
+    """
+    out = (groups[:, :, None] * group + torch.arange(group, device=groups.device)).flatten(1)
+    there = inverse.take_along_dim(out[:, :, None], 1)
+    gain = torch.linalg.solve(_columns(there, out), there)
+    weight.baddbmm_(_columns(weight, out), gain, alpha=-1)
+    inverse.baddbmm_(there.mT, gain, alpha=-1)
+    weight.scatter_(2, out[:, None].expand(-1, weight.shape[1], -1), 0.0)
+    inverse.scatter_(1, out[:, :, None].expand(-1, -1, inverse.shape[2]), 0.0)
+    inverse.scatter_(2, out[:, None].expand(-1, inverse.shape[1], -1), 0.0)
+    torch.diagonal(inverse, dim1=1, dim2=2).scatter_(1, out, 1.0)
+
+
+def _columns(matrices: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Some columns of each matrix, shapes (blocks, rows, in) and (blocks, columns)."""
+    found: torch.Tensor = matrices.take_along_dim(places[:, None], 2)
+    return found
+
+
 def _costs(weight: torch.Tensor, inverse: torch.Tensor, group: int) -> torch.Tensor:
-    """Error that each group of neighbouring columns would leave, shape (groups,)."""
+    """Error that each group of neighbouring columns would leave, shape (blocks, groups)."""
     if group == 1:
-        return weight.square().sum(dim=0) / torch.diagonal(inverse)
-    groups = weight.shape[1] // group
-    place = torch.arange(groups, device=weight.device)
-    small = inverse.reshape(groups, group, groups, group)[place, :, place]  # (groups, group, group)
-    columns = weight.reshape(-1, groups, group).permute(1, 2, 0)
-    costs: torch.Tensor = (columns * torch.linalg.solve(small, columns)).sum(dim=(1, 2))
+        return weight.square().sum(dim=1) / torch.diagonal(inverse, dim1=1, dim2=2)
+    blocks, rows, columns = weight.shape
+    groups = columns // group
+    cut = inverse.reshape(blocks, groups, group, groups, group)
+    small = torch.diagonal(cut, dim1=1, dim2=3).permute(0, 3, 1, 2)  # (blocks, groups, group, group)
+    values = weight.reshape(blocks, rows, groups, group).permute(0, 2, 3, 1)
+    costs: torch.Tensor = (values * torch.linalg.solve(small, values)).sum(dim=(2, 3))
     return costs
 
 

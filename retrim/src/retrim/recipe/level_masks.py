@@ -35,7 +35,8 @@ from retrim.recipe.levels import PatternsPart
 from retrim.structures import BlockColumns, Mask
 from retrim.zoo.task import Task
 
-_VERSION = 1  # of the ladder: its files are named by it
+_VERSION = 2  # of the ladder: its files are named by it
+_ENTRIES = 1 << 23  # of the moments that are worked on at a time
 
 
 @dataclass(frozen=True)
@@ -235,23 +236,31 @@ class LevelMasks:
         if moment is None:
             raise ConfigError(f"{target.name} has no input but zeros: take patterns.importance = 'magnitude'")
         depths, values = [], []
-        for rows, columns in self._blocks(weight):
-            there = moment[columns][:, columns]
-            inverse = torch.linalg.inv(there)
-            counts = [count_kept(density, len(columns)) for density in self.densities]
-            for start in range(0, len(rows), group):
-                depth, shared = surgeon_ladder(rows[start : start + group], there, counts, inverse=inverse)
-                depths.append(depth.to(torch.int16).expand(group, -1))
-                values.append(shared)
+        for rows, there in self._blocks(weight, moment):
+            counts = [count_kept(density, there.shape[1]) for density in self.densities]
+            inverse, cut = torch.linalg.inv(there), rows.unflatten(1, (-1, group))
+            share = cut.shape[1]  # groups of rows in a block, which have one moment
+            depth, shared = surgeon_ladder(
+                cut.flatten(0, 1),
+                there.repeat_interleave(share, dim=0),
+                counts,
+                inverse=inverse.repeat_interleave(share, dim=0),
+            )
+            depths.append(depth.to(torch.int16).repeat_interleave(group, dim=0))
+            values.append(shared.flatten(0, 1))
         return torch.cat(depths), torch.cat(values)
 
-    def _blocks(self, weight: _Weight) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each block's rows in the kept columns, and which columns these are."""
+    def _blocks(self, weight: _Weight, moment: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """As many blocks as fit, at least one: values in the kept columns, and the moments of these columns' inputs."""
         height, wide = weight.structure.rows, weight.structure.group
-        for block, keep in enumerate(weight.keep):
-            first = np.flatnonzero(keep)[:, None] * wide
-            columns = torch.from_numpy((first + np.arange(wide)).ravel())
-            yield torch.from_numpy(weight.small[block * height : (block + 1) * height]), columns
+        kept = weight.small.shape[1]
+        together = max(1, _ENTRIES * self._part.group // (height * kept**2))
+        for block in range(0, len(weight.keep), together):
+            groups = weight.keep[block : block + together].nonzero()[1].reshape(-1, kept // wide)
+            columns = torch.from_numpy((groups[:, :, None] * wide + np.arange(wide)).reshape(-1, kept))
+            rows = torch.from_numpy(weight.small[block * height : (block + together) * height])
+            there = moment[columns[:, :, None], columns[:, None, :]]
+            yield rows.reshape(-1, height, kept), there
 
 
 def _measured(found: dict[str, torch.Tensor], target: Target, importance: str) -> torch.Tensor:
