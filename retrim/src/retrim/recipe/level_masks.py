@@ -238,10 +238,10 @@ class LevelMasks:
         depths, values = [], []
         for rows, there in self._blocks(weight, moment):
             counts = [count_kept(density, there.shape[1]) for density in self.densities]
-            inverse, cut = torch.linalg.inv(there), rows.unflatten(1, (-1, group))
-            share = cut.shape[1]  # groups of rows in a block, which have one moment
+            inverse = torch.linalg.inv(there)
+            share = rows.shape[1] // group  # groups of rows in a block, which have one moment
             depth, shared = surgeon_ladder(
-                cut.flatten(0, 1),
+                rows.reshape(-1, group, rows.shape[2]),
                 there.repeat_interleave(share, dim=0),
                 counts,
                 inverse=inverse.repeat_interleave(share, dim=0),
