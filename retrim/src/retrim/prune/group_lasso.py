@@ -138,7 +138,7 @@ class ReweightedGroupLasso(Pruner):
         groups = target.structure.groups(matrix)
         if groups is None:
             away = matrix - target.structure.project(matrix, target.density)[0]
-            near: torch.Tensor = matrix - away * share.clamp(max=1.0)
+            near: torch.Tensor = matrix - away * share
             return near
         spread: torch.Tensor = groups.spread((1.0 - share).clamp_min(0.0))
         return matrix * spread
