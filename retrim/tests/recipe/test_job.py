@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from retrim.artifact import load
+from retrim.artifact import load, save
 from retrim.errors import ArtifactError, ConfigError
 from retrim.recipe import job, read
 from retrim.recipe.run import Run
+from retrim.torch.levels import pack_levels
 
 
 @pytest.fixture
@@ -119,3 +121,53 @@ def test_an_artifact_without_a_tokenizer_is_not_scored(tmp_path: Path, corpus: P
     assert str(caught.value) == (
         f"artifact {str(path)!r} must hold a tokenizer to be scored on text, but has none"
     )
+
+
+def _bert_with_levels(path: Path, **changes: Any) -> None:
+    """A BERT of one small layer, with two levels that lie within each other."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+    )
+    model = transformers.BertForSequenceClassification(config)
+    name = "bert.encoder.layer.0.output.dense.weight"
+    levels = {}
+    for level, kept in (("l2", 32), ("l1", 8)):
+        mask = torch.zeros(64, 64, dtype=torch.bool)
+        mask[:, :kept] = True
+        levels[level] = {name: mask}
+    made = {"architecture": "BertForSequenceClassification", "config": config.to_dict(), **changes}
+    save(path, pack_levels(model, levels, height=4, nested=True, **made))
+
+
+def test_levels_of_a_bert_are_timed(tmp_path: Path) -> None:
+    path = tmp_path / "bert.safetensors"
+    _bert_with_levels(path)
+    result = job.bench(path, tokens=16, threads=1, seconds=0.1)
+    assert [(row["method"], row["density"]) for row in result["rows"]] == [("l2", 0.5), ("l1", 0.125)]
+    assert set(result["switches"]) == {"resident", "nested", "repack"}
+    with pytest.raises(ConfigError, match="tokens must be at most the model's context 32, not 33"):
+        job.bench(path, tokens=33, threads=1, seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"architecture": "Trainer"},
+            r"architecture must be one that transformers [\d.]+ has, not 'Trainer'",
+        ),
+        ({"config": {}}, "must hold a model of text to be timed, with a vocabulary"),
+    ],
+)
+def test_models_that_cannot_be_timed(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "bert.safetensors"
+    _bert_with_levels(path, **changes)
+    with pytest.raises(ArtifactError, match=words):
+        job.bench(path, tokens=16, threads=1, seconds=0.1)

@@ -33,6 +33,8 @@ from retrim.zoo.tokens import encode
 
 AS_IT_IS = Wishes()
 _RECIPE = "recipe.json"
+_CONTEXT = ("context", "max_position_embeddings", "n_positions")
+_VOCABULARY = ("vocabulary", "vocab_size")
 
 
 def prune(recipe: Recipe, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -176,11 +178,14 @@ def bench(
     began = time.monotonic()
     threads_.check(threads)
     artifact = load(path)
-    context = int(artifact.config.get("context", tokens))
-    if tokens > context:
+    context, words = (_number(artifact, names) for names in (_CONTEXT, _VOCABULARY))
+    if words is None:
+        raise ArtifactError(
+            f"artifact {str(path)!r} must hold a model of text to be timed, with a vocabulary"
+        )
+    if context is not None and tokens > context:
         raise ConfigError(f"tokens must be at most the model's context {context}, not {tokens}")
-    rng = np.random.default_rng(0)
-    ids = rng.integers(0, int(artifact.config["vocabulary"]), (1, tokens))
+    ids = np.random.default_rng(0).integers(0, words, (1, tokens))
     if artifact.levels:
         rows = level_rows(
             artifact, path, torch.from_numpy(ids), threads=threads, seconds=seconds, precision=precision
@@ -226,6 +231,12 @@ def bench(
         "kernels": [expectation.row() for expectation in running],
         "expected": together(running),
     }
+
+
+def _number(artifact: Artifact, names: tuple[str, ...]) -> int | None:
+    """The first of these that the model's configuration has."""
+    found = [artifact.config[name] for name in names if artifact.config.get(name) is not None]
+    return int(found[0]) if found else None
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -107,7 +107,8 @@ def packed_levels(
     model, _, masks = run.trained(choice)
     entries = sorted(zip(table["level"], masks, strict=True), key=lambda pair: -pair[0]["density"])
     task = run.task
-    config = getattr(model, "config", None)
+    held = getattr(model, "config", None)
+    config = {} if held is None else {k: v for k, v in held.to_dict().items() if k != "_name_or_path"}
     return pack_levels(
         model,
         {entry["name"]: kept for entry, kept in entries},
@@ -118,7 +119,7 @@ def packed_levels(
             for entry, _ in entries
         },
         architecture=str(getattr(model, "architecture", type(model).__name__)),
-        config={} if config is None else config.to_dict(),
+        config=config,
         precisions=precisions,
         tokenizer=task.tokens.tokenizer if isinstance(task, LanguageTask) else None,
         metrics={f"{run.task.metric} of {name}": value for name, value in run.baseline().items()},
