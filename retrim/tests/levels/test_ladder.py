@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -118,6 +119,32 @@ def test_all_columns_leave_the_outputs_nearly_as_they_were(layer: tuple[np.ndarr
     lists, values = laddered(layer, (COLUMNS, 5))
     assert (lists > 0).all()
     assert lost(layer, values, lists > 0) < 0.05 * np.square(x @ weight.T).sum()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_large_groups_in_two_threads(two_threads: None) -> None:
+    """Where LAPACK's LU of a batch fails."""
+    draw = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(4, 1024, 512, generator=draw), torch.randn(4, ROWS, 512, generator=draw)
+    moments = x.mT @ x / 1024 + 0.01 * torch.eye(512)
+    for _ in range(3):
+        depth, values = surgeon_ladder(weight, moments, (500, 300, 90))
+        for number, count in enumerate((500, 300, 90)):
+            assert (depth > number).sum(dim=1).tolist() == [count] * 4
+        assert bool(torch.isfinite(values).all())
+
+
+def test_a_moment_that_is_none(layer: tuple[np.ndarray, np.ndarray]) -> None:
+    weight = torch.from_numpy(layer[0])[None]
+    with pytest.raises(ConfigError, match="must be positive definite to prune by them: raise damping"):
+        surgeon_ladder(weight, torch.zeros(1, COLUMNS, COLUMNS, dtype=torch.float64), COUNTS)
 
 
 @pytest.mark.parametrize("counts", [(), (5, 11), (COLUMNS + 1, 5), (5, 0)])

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 
 from retrim.errors import ConfigError
-from retrim.prune.surgeon import eliminated
+from retrim.prune.surgeon import eliminated, inverted
 
 
 def surgeon_ladder(
@@ -40,9 +40,7 @@ def surgeon_ladder(
     Raises
     ------
     ConfigError
-        If counts rise, or are not from at most all columns to at least one.
-    torch.linalg.LinAlgError
-        If a moment is singular.
+        If counts rise, or are not from at most all columns to at least one, or a moment is not positive definite.
     """
     groups, _, columns = weight.shape
     falling = all(more >= less for more, less in pairwise(counts))
@@ -50,7 +48,7 @@ def surgeon_ladder(
         raise ConfigError(f"counts must not rise, from at most {columns} to at least 1, not {tuple(counts)}")
     depth = torch.zeros(groups, columns, dtype=torch.int64, device=weight.device)
     left = torch.arange(columns, device=weight.device).expand(groups, columns)
-    kept, inverse = weight, torch.linalg.inv(moment) if inverse is None else inverse
+    kept, inverse = weight, inverted(moment) if inverse is None else inverse
     for count in counts:
         stay, kept, inverse = eliminated(kept, inverse, 1, count)
         left = left.gather(1, stay)
@@ -61,7 +59,7 @@ def surgeon_ladder(
         if added.shape[1]:
             there = moment.expand(groups, columns, columns).take_along_dim(added[:, None], 2)
             wanted = (weight - values) @ there
-            own = there.take_along_dim(added[:, :, None], 1)
-            found = torch.linalg.solve(own, wanted.mT).mT
+            own = torch.linalg.cholesky(there.take_along_dim(added[:, :, None], 1))
+            found = torch.cholesky_solve(wanted.mT, own).mT
             values.scatter_(2, added[:, None].expand(-1, weight.shape[1], -1), found)
     return depth, values

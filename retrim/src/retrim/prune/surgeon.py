@@ -190,13 +190,29 @@ def _without_columns(
     Columns that are zero already cost nothing, and go first.
     """
     found, kept = torch.zeros_like(weight), torch.zeros_like(weight, dtype=torch.bool)
-    inverse = torch.linalg.inv(moment)
+    inverse = inverted(moment)
     for block, count in enumerate(counts):
         rows = slice(block * structure.rows, (block + 1) * structure.rows)
         columns, values, _ = eliminated(weight[rows][None], inverse[None], structure.group, count)
         found[rows, columns[0]] = values[0]
         kept[rows, columns[0]] = True
     return found, kept
+
+
+def inverted(moments: torch.Tensor) -> torch.Tensor:
+    """Inverses of second moments, shape (…, in, in).
+
+    Raises
+    ------
+    ConfigError
+        If one is not positive definite.
+    """
+    factors, failed = torch.linalg.cholesky_ex(moments)
+    if bool(failed.any()):
+        raise ConfigError(
+            "second moments of inputs must be positive definite to prune by them: raise damping"
+        )
+    return torch.cholesky_inverse(factors)
 
 
 def eliminated(
@@ -248,7 +264,11 @@ def _take_out_(weight: torch.Tensor, inverse: torch.Tensor, groups: torch.Tensor
     """
     out = (groups[:, :, None] * group + torch.arange(group, device=groups.device)).flatten(1)
     there = inverse.take_along_dim(out[:, :, None], 1)
-    gain = torch.linalg.solve(_columns(there, out), there)
+    corner = _columns(there, out)
+    if corner.shape[1] == 1:
+        gain = there / corner
+    else:  # one by one: LU of a batch fails at times in several threads (pytorch issue 142815)
+        gain = torch.stack([torch.linalg.solve(*pair) for pair in zip(corner, there, strict=True)])
     weight.baddbmm_(_columns(weight, out), gain, alpha=-1)
     inverse.baddbmm_(there.mT, gain, alpha=-1)
     weight.scatter_(2, out[:, None].expand(-1, weight.shape[1], -1), 0.0)

@@ -31,6 +31,7 @@ from retrim.levels import (
 from retrim.prune import OptimalBrainSurgeon, Pruner
 from retrim.prune.moments import InputMoments, damped
 from retrim.prune.plan import Target
+from retrim.prune.surgeon import inverted
 from retrim.recipe.levels import PatternsPart
 from retrim.structures import BlockColumns, Mask
 from retrim.zoo.task import Task
@@ -238,7 +239,7 @@ class LevelMasks:
         depths, values = [], []
         for rows, there in self._blocks(weight, moment):
             counts = [count_kept(density, there.shape[1]) for density in self.densities]
-            inverse = torch.linalg.inv(there)
+            inverse = inverted(there)
             share = rows.shape[1] // group  # groups of rows in a block, which have one moment
             depth, shared = surgeon_ladder(
                 rows.reshape(-1, group, rows.shape[2]),
