@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from retrim.errors import ConfigError
+from retrim.prune import ReweightedGroupLasso
 from retrim.recipe import parse, read
+from retrim.recipe.comparison import LassoMethod
 from retrim.recipe.schema import GroupLassoPart, MagnitudePart
 from retrim.structures import BlockColumns, Elements, Within
 
@@ -168,3 +170,16 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             read(path)
         assert str(caught.value) == f"recipe {str(path)!r} {words}"
+
+
+def test_group_lasso_over_epochs() -> None:
+    """Its steps; and a recipe without it is named as it was before there was any."""
+    plain = LassoMethod(type="ReweightedGroupLasso")
+    assert "over_epochs" not in plain.model_dump(mode="json")
+    part = LassoMethod(type="ReweightedGroupLasso", over_epochs=1.5)
+    assert part.model_dump(mode="json")["over_epochs"] == 1.5
+    pruner = part.pruner(10, None)
+    assert isinstance(pruner, ReweightedGroupLasso)
+    assert pruner.over == 15
+    with pytest.raises(ValueError, match="over_epochs sets the strength at every step: leave strength out"):
+        LassoMethod(type="ReweightedGroupLasso", over_epochs=1.5, strength=0.1)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from retrim.prune import (
     ADMM,
@@ -201,6 +208,12 @@ class LassoMethod(Part):
         if self.over_epochs is not None and self.strength is not None:
             raise ValueError("over_epochs sets the strength at every step: leave strength out")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs from before `over_epochs` was there are found again."""
+        found: dict[str, Any] = dump(self)
+        return {name: value for name, value in found.items() if name != "over_epochs" or value is not None}
 
     def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
