@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,14 @@ STATIC = replace(REQUEST, precision="int8", activations="static")
 DYNAMIC = replace(STATIC, activations="dynamic")
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("request_", "names"),
     [
@@ -37,7 +46,7 @@ DYNAMIC = replace(STATIC, activations="dynamic")
         (DYNAMIC, {"dynamic"}),
     ],
 )
-def test_layers_run(request_: Request, names: set[str]) -> None:
+def test_layers_run(request_: Request, names: set[str], one_thread: None) -> None:
     engine = torch.backends.quantized.engine
     with dense_timing.dense(replace(request_.dense(), threads=2), 3) as runs:
         assert torch.get_num_threads() == 2
