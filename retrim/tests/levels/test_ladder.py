@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -119,14 +118,6 @@ def test_all_columns_leave_the_outputs_nearly_as_they_were(layer: tuple[np.ndarr
     lists, values = laddered(layer, (COLUMNS, 5))
     assert (lists > 0).all()
     assert lost(layer, values, lists > 0) < 0.05 * np.square(x @ weight.T).sum()
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_large_groups_in_two_threads(two_threads: None) -> None:

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -109,15 +108,6 @@ def test_a_run_is_whole_and_found_again(
     again = LevelsRun(run.recipe, data, run.folder)
     monkeypatch.setattr(again, "score", lambda choice: pytest.fail("a trial was scored again"))
     assert {**run_levels(again), "host": None} == {**result, "host": None}
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As each process that scores has: sums of torch depend on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

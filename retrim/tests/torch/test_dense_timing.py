@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -27,14 +26,6 @@ REQUEST = Request(
 BF16 = replace(REQUEST, precision="bf16")
 STATIC = replace(REQUEST, precision="int8", activations="static")
 DYNAMIC = replace(STATIC, activations="dynamic")
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
