@@ -14,7 +14,7 @@ from PIL import Image
 
 
 @pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
+def one_thread_throughout() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
