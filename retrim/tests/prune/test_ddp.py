@@ -27,7 +27,11 @@ inner = model
 if ranks > 1:
     distributed.init_process_group("gloo")
     model = DistributedDataParallel(model)
-pruner = OptimalBrainSurgeon(batches=4) if sys.argv[2] == "surgeon" else ReweightedGroupLasso(refresh_every=3)
+pruner = {
+    "lasso": lambda: ReweightedGroupLasso(refresh_every=3),
+    "lasso by inputs": lambda: ReweightedGroupLasso(over=6, by_inputs=True, batches=3),
+    "surgeon": lambda: OptimalBrainSurgeon(batches=4),
+}[sys.argv[2]]()
 pruner.prepare(model, Plan([Rule(weights="*0.weight", structure=BlockColumns(16), density=0.5)]))
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
 data = torch.randn(12, 8, 12), torch.randint(4, (12, 8))
@@ -48,7 +52,7 @@ if ranks > 1:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pruner", ["lasso", "surgeon"])
+@pytest.mark.parametrize("pruner", ["lasso", "lasso by inputs", "surgeon"])
 def test_ranks_agree_with_each_other_and_with_one_process(pruner: str, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(PROGRAM)

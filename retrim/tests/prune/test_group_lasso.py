@@ -391,3 +391,137 @@ def test_over_that_makes_no_sense(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ReweightedGroupLasso(**options)
     assert str(caught.value) == words
+
+
+# --- columns weighed by their inputs ----------------------------------------------------
+
+
+def inputs_of(step: int) -> torch.Tensor:
+    """Of very unlike sizes, column by column."""
+    draw = torch.Generator().manual_seed(100 + step)
+    return (
+        torch.randn(5, 6, dtype=torch.float64, generator=draw) * torch.tensor([0.1, 4, 1, 0.2, 2, 9]).double()
+    )
+
+
+def train(model: nn.Sequential, pruner: ReweightedGroupLasso, steps: range) -> None:
+    for step in steps:
+        model(inputs_of(step))
+        pruner.add_gradient_()
+        pruner.step()
+
+
+def scale_of(inputs: list[torch.Tensor]) -> torch.Tensor:
+    """Root mean square of each column, over that of all, with a hundredth of it added."""
+    square = torch.cat(inputs).square().mean(dim=0)
+    return (square / square.mean() + 0.01).sqrt()
+
+
+@pytest.fixture
+def scales() -> list[torch.Tensor]:
+    """Of the two layers, over the first three steps."""
+    model = network()
+    first = [inputs_of(step) for step in range(3)]
+    return [scale_of(first), scale_of([model[0](x).detach() for x in first])]
+
+
+def test_the_penalty_of_weighed_norms(scales: list[torch.Tensor]) -> None:
+    model = network()
+    pruner = ReweightedGroupLasso(strength=0.3, epsilon=0.5, by_inputs=True, batches=3)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    trained = matrices(model)
+    train(model, pruner, range(3))
+    assert all(torch.equal(a, b) for a, b in zip(trained, matrices(model), strict=True))
+    leaves = [weight.clone().requires_grad_() for weight in trained]
+    norms = [block_norms(leaf * scale) for leaf, scale in zip(leaves, scales, strict=True)]
+    penalty = 0.3 * sum((norm / (norm.detach() + 0.5)).sum() for norm in norms)
+    expected = torch.autograd.grad(penalty, leaves)
+    for got, wanted in zip(added(model, pruner), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-12)
+    assert pruner.penalty() == pytest.approx(float(penalty.detach()), rel=1e-9)
+    assert pruner.unmeasured == ()
+
+
+def test_nothing_is_pressed_before_inputs_are_known() -> None:
+    model = network()
+    pruner = ReweightedGroupLasso(strength=0.3, by_inputs=True, batches=3)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    for step in range(3):
+        model(inputs_of(step))
+        assert pruner.penalty() == 0
+        assert all(not got.any() for got in added(model, pruner))
+        pruner.step()
+    assert all(got.any() for got in added(model, pruner))
+
+
+@pytest.mark.parametrize("over", [None, 8])
+def test_what_adds_most_to_the_outputs_is_kept(over: int | None, scales: list[torch.Tensor]) -> None:
+    model = network()
+    strength = 1e-6 if over is None else None
+    pruner = ReweightedGroupLasso(strength=strength, over=over, by_inputs=True, batches=3, selective=True)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    trained = matrices(model)
+    train(model, pruner, range(8))
+    pruner.harden()
+    unlike = 0
+    for target, weight, scale in zip(pruner.targets, trained, scales, strict=True):
+        kept = BlockColumns(4).project(weight * scale, 0.5)[1].mask
+        assert torch.equal(pruner.supports[target.name].mask, kept)
+        torch.testing.assert_close(target.matrix(), weight * kept, rtol=1e-12, atol=1e-12)
+        unlike += int((kept != BlockColumns(4).project(weight, 0.5)[1].mask).sum())
+    assert unlike > 0
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_weighing_is_resumed(stop: int) -> None:
+    model, other = network(), network()
+    pruner, again = (ReweightedGroupLasso(over=8, by_inputs=True, batches=3) for _ in range(2))
+    pruner.prepare(model, plan(BlockColumns(4)))
+    again.prepare(other, plan(BlockColumns(4)))
+    train(model, pruner, range(stop))
+    again.load_state_dict(pruner.state_dict())
+    other.load_state_dict(model.state_dict())
+    train(model, pruner, range(stop, 8))
+    train(other, again, range(stop, 8))
+    assert all(torch.equal(a, b) for a, b in zip(matrices(model), matrices(other), strict=True))
+    assert pruner.harden() == again.harden()
+
+
+def test_what_cannot_be_measured_goes_by_its_norm() -> None:
+    model, plainly = network(), network()
+    pruner = ReweightedGroupLasso(over=8, by_inputs=True, batches=3)
+    pruner.prepare(model, plan(BlockColumns(4)))
+    model.eval()
+    train(model, pruner, range(8))
+    assert pruner.unmeasured == ("0.weight", "1.weight")
+    other = ReweightedGroupLasso(over=6)
+    other.prepare(plainly, plan(BlockColumns(4)))
+    train(plainly, other, range(6))
+    assert all(torch.equal(a, b) for a, b in zip(matrices(model), matrices(plainly), strict=True))
+
+
+def test_a_form_without_groups_is_not_weighed() -> None:
+    model = network()
+    pruner = ReweightedGroupLasso(over=8, by_inputs=True, batches=3)
+    pruner.prepare(model, plan(Flat()))
+    train(model, pruner, range(8))
+    pruner.harden()
+    assert pruner.unmeasured == ("0.weight", "1.weight")
+    for weight in matrices(model):
+        torch.testing.assert_close(weight, weight.mean(1, keepdim=True).expand_as(weight))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batches": 0}, "batches must be a whole number >= 1, not 0"),
+        (
+            {"over": 16, "by_inputs": True},
+            "over must be more than the 16 batches that inputs are measured in, not 16",
+        ),
+    ],
+)
+def test_weighing_that_makes_no_sense(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ReweightedGroupLasso(**options)
+    assert str(caught.value) == words

@@ -123,6 +123,7 @@ PRUNERS: dict[str, Callable[[], Pruner]] = {
     "gradual": lambda: Magnitude(CubicSchedule(begin=1, end=5, every=2)),
     "lasso given": lambda: ReweightedGroupLasso(strength=0.01, refresh_every=3),
     "lasso matched": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3),
+    "lasso by inputs": lambda: ReweightedGroupLasso(strength=0.01, refresh_every=3, by_inputs=True, batches=2),
     "lasso selective": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3, selective=True),
     "admm": lambda: ADMM(rho=0.05, every=2),
     "slr": lambda: SLR(rho=0.05, every=2),
@@ -331,7 +332,8 @@ def test_the_penalty_is_a_number_and_ends_with_harden(
     make: Callable[[], Pruner], structure: Structure
 ) -> None:
     model, pruner = prepared(make, structure)
-    loss_of(model, 0).backward()
+    train(model, pruner, torch.optim.SGD(model.parameters(), lr=0.05), 0, 2)
+    loss_of(model, 2).backward()
     pruner.add_gradient_()
     assert pruner.penalty() > 0 if isinstance(pruner, PENALTIES) else pruner.penalty() == 0
     pruner.harden()

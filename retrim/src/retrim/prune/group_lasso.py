@@ -18,9 +18,12 @@ from typing import Any
 import torch
 
 from retrim.errors import ConfigError
+from retrim.prune.moments import StepMoments, damped
 from retrim.prune.plan import Target
-from retrim.prune.pruner import Probe, Pruner, check_finite
-from retrim.structures import Grouped, Groups
+from retrim.prune.pruner import Hardened, Probe, Pruner, check_finite
+from retrim.structures import Grouped, Groups, Support
+
+_DAMPING = 0.01  # of mean squares of inputs, times their mean: no column counts for nothing
 
 
 class ReweightedGroupLasso(Pruner):
@@ -48,11 +51,18 @@ class ReweightedGroupLasso(Pruner):
         Press by the penalty's proximal operator instead of its gradient, as hard
         as brings each weight to its density in so many steps.  gamma and lambda are set at every step, so
         `strength`, `fraction` and `refresh_every` have no say.
+    by_inputs : bool, default False
+        Weigh each column of a weight by the root mean square of its inputs, in norms and in what is kept: a group
+        counts by what it adds to the outputs, not by its weights alone.  Inputs are measured over the
+        first `batches` steps, and nothing is pressed until then.
+    batches : int, default 16
+        See `by_inputs`.
 
     Notes
     -----
     For a structure that is no union of groups the penalty is the weighted
-    distance to it, gamma ||W - proj W||.
+    distance to it, gamma ||W - proj W||, which inputs have no part in.  Nor have they where they cannot be
+    measured (`unmeasured`).
     """
 
     def __init__(
@@ -64,6 +74,8 @@ class ReweightedGroupLasso(Pruner):
         refresh_every: int = 100,
         selective: bool = False,
         over: int | None = None,
+        by_inputs: bool = False,
+        batches: int = 16,
     ) -> None:
         super().__init__()
         for name, value in (("strength", strength), ("fraction", fraction), ("epsilon", epsilon)):
@@ -75,25 +87,63 @@ class ReweightedGroupLasso(Pruner):
             raise ConfigError(f"over must be a whole number >= 1, not {over}")
         if over is not None and strength is not None:
             raise ConfigError("over sets the strength at every step: leave strength out")
+        if batches < 1:
+            raise ConfigError(f"batches must be a whole number >= 1, not {batches}")
+        if by_inputs and over is not None and over <= batches:
+            raise ConfigError(
+                f"over must be more than the {batches} batches that inputs are measured in, not {over}"
+            )
         self.over = over
+        self.by_inputs, self.batches = by_inputs, batches
         self.strength = strength
         self.fraction = fraction
         self.epsilon = epsilon
         self.refresh_every = refresh_every
         self.selective = selective
         self._gamma: dict[str, torch.Tensor] = {}
+        self._moments = StepMoments()
+        self._scales: dict[str, torch.Tensor] = {}
+        self._unmeasured: tuple[str, ...] = ()
         self._lambda = strength
         self._loss_energy = 0.0
         self._loss_count = 0
 
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Weights whose inputs were to be measured, and could not be: their norms alone count.
+
+        As `OptimalBrainSurgeon.unmeasured`, and those of forms that are no unions of groups.
+        """
+        return self._unmeasured
+
+    def harden(self) -> list[Hardened]:
+        report = super().harden()
+        self._moments.clear()
+        return report
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        if not self._hardened:
+            self._measure_if_due()
+
     def _begin(self) -> None:
         self._gamma = {}
+        self._moments.clear()
+        self._scales, self._unmeasured = {}, ()
         self._lambda = self.strength
         self._loss_energy, self._loss_count = 0.0, 0
+        self._measure_if_due()
         self._refresh_gamma()
 
+    def _measuring(self) -> bool:
+        return self.by_inputs and self._steps < self.batches
+
+    def _measure_if_due(self) -> None:
+        if self._measuring():
+            self._moments.measure(self.model, self.targets)
+
     def _add_gradient(self) -> None:
-        if self.over is not None:
+        if self.over is not None or self._measuring():
             return
         pulls = {target.name: self._pull(target) for target in self.targets}
         if self.strength is None:
@@ -108,6 +158,11 @@ class ReweightedGroupLasso(Pruner):
             target.parameter.grad.add_(target.restore(pulls[target.name]), alpha=self._lambda)
 
     def _advance(self, probe: Probe | None) -> None:
+        self._moments.gather()
+        if self._measuring():
+            return
+        if self.by_inputs and self._steps == self.batches:
+            self._weigh()
         if self.over is not None:
             self._press(self.over - self._steps)
             return
@@ -118,6 +173,34 @@ class ReweightedGroupLasso(Pruner):
             self._lambda = self._matched({t.name: self._pull(t) for t in self.targets})
             self._loss_energy, self._loss_count = 0.0, 0
 
+    def _weigh(self) -> None:
+        """From what was measured, scales of columns; a weight's have a mean square of about 1."""
+        for target in self.targets:
+            total = self._moments.sums.get(target.name)
+            moment = None if total is None else damped(target.name, total, _DAMPING)
+            if moment is not None and target.structure.groups(target.matrix()) is not None:
+                self._scales[target.name] = torch.diagonal(moment).sqrt().to(target.parameter.dtype)
+        self._unmeasured = tuple(t.name for t in self.targets if t.name not in self._scales)
+        self._moments.clear()
+        self._refresh_gamma()
+
+    def _final(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
+        projected, support = super()._final(target, matrix)
+        if target.name not in self._scales or torch.equal(projected, matrix):
+            return projected, support
+        return self._projected(target, matrix)
+
+    def _projected(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
+        """The nearest matrix in the structure, columns weighed by their inputs."""
+        projected, support = target.structure.project(self._weighed(target, matrix), target.density)
+        if target.name in self._scales:
+            return support.apply(matrix), support
+        return projected, support
+
+    def _weighed(self, target: Target, matrix: torch.Tensor) -> torch.Tensor:
+        scale = self._scales.get(target.name)
+        return matrix if scale is None else matrix * scale
+
     def _press(self, left: int) -> None:
         """One proximal step, with so many to follow; the last one drops what must go."""
         if left < 0:
@@ -126,14 +209,14 @@ class ReweightedGroupLasso(Pruner):
         for target in self.targets:
             matrix = target.matrix()
             if left == 0:
-                projected, self._supports[target.name] = target.structure.project(matrix, target.density)
+                projected, self._supports[target.name] = self._projected(target, matrix)
                 target.parameter.copy_(target.restore(projected))
             else:
                 target.parameter.copy_(target.restore(self._shrunk(target, matrix, left)))
 
     def _shrunk(self, target: Target, matrix: torch.Tensor, left: int) -> torch.Tensor:
         """The penalty's proximal operator."""
-        norms = _norms(target, matrix)
+        norms = self._norms(target, matrix)
         share = self._due(target, matrix, left) * self._gamma[target.name] / norms.clamp_min(1e-30)
         groups = target.structure.groups(matrix)
         if groups is None:
@@ -146,7 +229,7 @@ class ReweightedGroupLasso(Pruner):
     def _due(self, target: Target, matrix: torch.Tensor, left: int) -> torch.Tensor:
         """The lambda of each group at which the last one that must go, of those it competes with, is gone in time."""
         structure = target.structure
-        goes = torch.where(_kept(target, matrix), 0.0, _norms(target, matrix))
+        goes = torch.where(self._kept(target, matrix), 0.0, self._norms(target, matrix))
         if isinstance(structure, Grouped) and structure.balanced:
             competing = goes.reshape(structure.grid((matrix.shape[0], matrix.shape[1])))
         else:
@@ -156,9 +239,11 @@ class ReweightedGroupLasso(Pruner):
 
     def _penalty(self) -> float:
         total = 0.0
+        if self._measuring():
+            return total
         for target in self.targets:
             matrix = target.matrix()
-            pressed = self._gamma[target.name] * _norms(target, matrix)
+            pressed = self._gamma[target.name] * self._norms(target, matrix)
             if self.over is None:
                 total += (self._lambda or 0.0) * float(pressed.sum())
             elif self.over > self._steps:
@@ -168,6 +253,9 @@ class ReweightedGroupLasso(Pruner):
     def _state(self) -> dict[str, Any]:
         return {
             "gamma": dict(self._gamma),
+            "moments": dict(self._moments.sums),
+            "scales": dict(self._scales),
+            "unmeasured": list(self._unmeasured),
             "lambda": self._lambda,
             "loss_energy": self._loss_energy,
             "loss_count": self._loss_count,
@@ -175,6 +263,10 @@ class ReweightedGroupLasso(Pruner):
 
     def _load(self, state: dict[str, Any]) -> None:
         self._gamma = {name: state["gamma"][name].to(g.device) for name, g in self._gamma.items()}
+        self._moments.load(state["moments"], self.targets)
+        device = {target.name: target.parameter.device for target in self.targets}
+        self._scales = {name: scale.to(device[name]) for name, scale in state["scales"].items()}
+        self._unmeasured = tuple(state["unmeasured"])
         self._lambda = state["lambda"]
         self._loss_energy = state["loss_energy"]
         self._loss_count = state["loss_count"]
@@ -183,9 +275,9 @@ class ReweightedGroupLasso(Pruner):
         for target in self.targets:
             check_finite(target)
             matrix = target.matrix()
-            gamma = 1.0 / (_norms(target, matrix) + self.epsilon)
+            gamma = 1.0 / (self._norms(target, matrix) + self.epsilon)
             if self.selective:
-                gamma = torch.where(_kept(target, matrix), 0.0, gamma)
+                gamma = torch.where(self._kept(target, matrix), 0.0, gamma)
             self._gamma[target.name] = gamma
 
     def _pull(self, target: Target) -> torch.Tensor:
@@ -198,11 +290,30 @@ class ReweightedGroupLasso(Pruner):
             distance: torch.Tensor = torch.linalg.vector_norm(away)
             pull: torch.Tensor = away * (gamma / distance.clamp_min(1e-30))
             return pull
-        norms: torch.Tensor = groups.norms(matrix)
+        norms: torch.Tensor = groups.norms(self._weighed(target, matrix))
         # a group at exactly zero has no direction: 0 is in the subdifferential
-        scale = torch.where(norms > 0, gamma / norms.clamp_min(1e-30), 0.0)
-        spread: torch.Tensor = groups.spread(scale)
-        return matrix * spread
+        share = torch.where(norms > 0, gamma / norms.clamp_min(1e-30), 0.0)
+        spread: torch.Tensor = groups.spread(share)
+        return self._weighed(target, self._weighed(target, matrix)) * spread
+
+    def _kept(self, target: Target, matrix: torch.Tensor) -> torch.Tensor:
+        """Groups that the projection would keep now; none where the form is no union of groups."""
+        groups = target.structure.groups(matrix)
+        if groups is None:
+            return torch.zeros(1, dtype=torch.bool, device=matrix.device)
+        _, support = self._projected(target, matrix)
+        kept: torch.Tensor = groups.norms(support.apply(torch.ones_like(matrix))) > 0
+        return kept
+
+    def _norms(self, target: Target, matrix: torch.Tensor) -> torch.Tensor:
+        """Norms that the penalty weighs: one per group, or the distance to the structure."""
+        groups = target.structure.groups(matrix)
+        if groups is None:
+            projected, _ = target.structure.project(matrix, target.density)
+            distance: torch.Tensor = torch.linalg.vector_norm(matrix - projected)
+            return distance.reshape(1)
+        norms: torch.Tensor = groups.norms(self._weighed(target, matrix))
+        return norms
 
     def _measure_loss(self) -> None:
         grads = [t.parameter.grad for t in self.targets if t.parameter.grad is not None]
@@ -215,24 +326,3 @@ class ReweightedGroupLasso(Pruner):
         pull = math.sqrt(sum(float(torch.linalg.vector_norm(p)) ** 2 for p in pulls.values()))
         loss = math.sqrt(self._loss_energy / self._loss_count)
         return self.fraction * loss / pull if pull > 0 else 0.0
-
-
-def _kept(target: Target, matrix: torch.Tensor) -> torch.Tensor:
-    """Groups that the projection would keep now; none where the form is no union of groups."""
-    groups = target.structure.groups(matrix)
-    if groups is None:
-        return torch.zeros(1, dtype=torch.bool, device=matrix.device)
-    _, support = target.structure.project(matrix, target.density)
-    kept: torch.Tensor = groups.norms(support.apply(torch.ones_like(matrix))) > 0
-    return kept
-
-
-def _norms(target: Target, matrix: torch.Tensor) -> torch.Tensor:
-    """Norms that the penalty weighs: one per group, or the distance to the structure."""
-    groups = target.structure.groups(matrix)
-    if groups is None:
-        projected, _ = target.structure.project(matrix, target.density)
-        distance: torch.Tensor = torch.linalg.vector_norm(matrix - projected)
-        return distance.reshape(1)
-    norms: torch.Tensor = groups.norms(matrix)
-    return norms

@@ -102,6 +102,58 @@ class InputMoments:
         return x.reshape(-1, x.shape[-1])
 
 
+class StepMoments:
+    """Sums of x xᵀ over whole training steps, of all processes: `measure` before a step, `gather` after it.
+
+    Attributes
+    ----------
+    sums : dict of str to torch.Tensor
+        Shape (in, in), by weight.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self._inputs: InputMoments | None = None  # its sums are of this step, in this process
+
+    def measure(self, model: nn.Module, targets: Sequence[Target]) -> None:
+        """From here on, if not yet."""
+        if self._inputs is None:
+            self._inputs = InputMoments(model, targets, training=True)
+
+    def gather(self) -> None:
+        """Add this step's sums, of all processes, to those of the steps before."""
+        if self._inputs is None:
+            return
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        for name, target in self._inputs.metered.items():
+            fresh = self._inputs.sums.pop(name, None)
+            if together:  # also where this process saw nothing: the others wait
+                columns = target.matrix().shape[1]
+                dtype = torch.promote_types(target.parameter.dtype, torch.float32)
+                if fresh is None:
+                    fresh = torch.zeros(columns, columns, dtype=dtype, device=target.parameter.device)
+                torch.distributed.all_reduce(fresh)
+            if fresh is not None:
+                held = self.sums.get(name)
+                self.sums[name] = fresh if held is None else held.to(fresh.device) + fresh
+
+    def stop(self) -> None:
+        """Measure no more; sums stay."""
+        if self._inputs is not None:
+            self._inputs.stop()
+        self._inputs = None
+
+    def clear(self) -> None:
+        """Stop, and forget the sums."""
+        self.stop()
+        self.sums = {}
+
+    def load(self, sums: Mapping[str, torch.Tensor], targets: Sequence[Target]) -> None:
+        """Stop, and go on from sums that were saved."""
+        self.stop()
+        self.sums = {t.name: sums[t.name].to(t.parameter.device) for t in targets if t.name in sums}
+
+
 def damped(name: str, total: torch.Tensor, damping: float) -> torch.Tensor | None:
     """A second moment over the mean of its diagonal, with `damping` on the diagonal; None if all inputs were zero.
 

@@ -51,6 +51,7 @@ class Pruner(ABC):
 
     def __init__(self) -> None:
         self._targets: list[Target] | None = None
+        self._model: nn.Module | None = None
         self._supports: dict[str, Support] = {}
         self._hardened = False
         self._steps = 0
@@ -66,7 +67,7 @@ class Pruner(ABC):
         ConfigError, ShapeError, DensityError, WeightError
             As `Plan.resolve` does, or if a weight is not finite.
         """
-        self._targets = plan.resolve(model)
+        self._targets, self._model = plan.resolve(model), model
         self._supports = {}
         self._hardened = False
         self._steps = 0
@@ -196,6 +197,19 @@ class Pruner(ABC):
         if self._targets is None:
             raise ConfigError(f"{type(self).__name__}.prepare(model, plan) must be called first")
         return self._targets
+
+    @property
+    def model(self) -> nn.Module:
+        """The model whose weights they are.
+
+        Raises
+        ------
+        ConfigError
+            Before `prepare`.
+        """
+        if self._model is None:
+            raise ConfigError(f"{type(self).__name__}.prepare(model, plan) must be called first")
+        return self._model
 
     @property
     def supports(self) -> dict[str, Support]:

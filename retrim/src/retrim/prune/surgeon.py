@@ -11,12 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
-from retrim.errors import ConfigError, RetrimError
+from retrim.errors import ConfigError
 from retrim.prune.magnitude import CubicSchedule, on_the_way
-from retrim.prune.moments import InputMoments, damped
-from retrim.prune.plan import Plan, Target
+from retrim.prune.moments import StepMoments, damped
+from retrim.prune.plan import Target
 from retrim.prune.pruner import Hardened, Probe, Pruner
 from retrim.structures import BlockColumns, Density, Mask, Support
 
@@ -54,9 +53,7 @@ class OptimalBrainSurgeon(Pruner):
         if not 0 < damping < float("inf"):
             raise ConfigError(f"damping must be a number > 0, not {damping}")
         self.schedule, self.batches, self.damping = schedule, batches, damping
-        self._model: nn.Module | None = None
-        self._moments: dict[str, torch.Tensor] = {}  # of the steps that are done, over all processes
-        self._inputs: InputMoments | None = None  # its sums are of this step, in this process
+        self._moments = StepMoments()
         self._by_norm: dict[str, None] = {}
 
     @property
@@ -68,36 +65,26 @@ class OptimalBrainSurgeon(Pruner):
         """
         return tuple(self._by_norm)
 
-    def prepare(self, model: nn.Module, plan: Plan) -> None:
-        before, self._model = self._model, model
-        try:
-            super().prepare(model, plan)
-        except RetrimError:
-            self._model = before
-            raise
-
     def harden(self) -> list[Hardened]:
         report = super().harden()
-        self._stop_measuring()
-        self._moments = {}
+        self._moments.clear()
         return report
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._stop_measuring()
         if not self._hardened:
             self._measure_if_due()
 
     def _begin(self) -> None:
-        self._stop_measuring()
-        self._moments, self._by_norm = {}, {}
+        self._moments.clear()
+        self._by_norm = {}
         self._measure_if_due()
 
     def _add_gradient(self) -> None:
         pass  # nothing is penalised
 
     def _advance(self, probe: Probe | None) -> None:
-        self._gather()
+        self._moments.gather()
         if self._due(self._steps):
             for target in self.targets:
                 density = self._density(target)
@@ -105,8 +92,7 @@ class OptimalBrainSurgeon(Pruner):
                     pruned, support = self._pruned(target, target.matrix(), density)
                     target.parameter.copy_(target.restore(pruned))
                     self._supports[target.name] = support
-            self._stop_measuring()
-            self._moments = {}
+            self._moments.clear()
         self._measure_if_due()
 
     def _final(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
@@ -116,11 +102,10 @@ class OptimalBrainSurgeon(Pruner):
         return self._pruned(target, matrix, target.density)
 
     def _state(self) -> dict[str, Any]:
-        return {"moments": dict(self._moments)}
+        return {"moments": dict(self._moments.sums)}
 
     def _load(self, state: dict[str, Any]) -> None:
-        held = state["moments"]
-        self._moments = {t.name: held[t.name].to(t.parameter.device) for t in self.targets if t.name in held}
+        self._moments.load(state["moments"], self.targets)
 
     # --- when ---------------------------------------------------------------------
 
@@ -133,39 +118,11 @@ class OptimalBrainSurgeon(Pruner):
     def _measure_if_due(self) -> None:
         """Measure the inputs of the next step if a pruning comes within `batches` of them."""
         if any(self._due(self._steps + ahead) for ahead in range(1, self.batches + 1)):
-            self._start_measuring()
-
-    # --- inputs -------------------------------------------------------------------
-
-    def _start_measuring(self) -> None:
-        if self._inputs is None and self._model is not None:
-            self._inputs = InputMoments(self._model, self.targets, training=True)
-
-    def _stop_measuring(self) -> None:
-        if self._inputs is not None:
-            self._inputs.stop()
-        self._inputs = None
-
-    def _gather(self) -> None:
-        """Add this step's sums, of all processes, to those of the steps before."""
-        if self._inputs is None:
-            return
-        together = torch.distributed.is_available() and torch.distributed.is_initialized()
-        for name, target in self._inputs.metered.items():
-            fresh = self._inputs.sums.pop(name, None)
-            if together:  # also where this process saw nothing: the others wait
-                columns = target.matrix().shape[1]
-                dtype = torch.promote_types(target.parameter.dtype, torch.float32)
-                if fresh is None:
-                    fresh = torch.zeros(columns, columns, dtype=dtype, device=target.parameter.device)
-                torch.distributed.all_reduce(fresh)
-            if fresh is not None:
-                held = self._moments.get(name)
-                self._moments[name] = fresh if held is None else held.to(fresh.device) + fresh
+            self._moments.measure(self.model, self.targets)
 
     def _second_moment(self, target: Target) -> torch.Tensor | None:
         """H with its damping, shape (in, in), over the mean of its diagonal."""
-        total = self._moments.get(target.name)
+        total = self._moments.sums.get(target.name)
         return None if total is None else damped(target.name, total, self.damping)
 
     def _pruned(self, target: Target, matrix: torch.Tensor, density: Density) -> tuple[torch.Tensor, Support]:

@@ -202,6 +202,7 @@ class LassoMethod(Part):
     every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     selective: bool = False
     over_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    by_inputs: bool = False
 
     @model_validator(mode="after")
     def _one_strength(self) -> LassoMethod:
@@ -210,10 +211,11 @@ class LassoMethod(Part):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Runs from before `over_epochs` was there are found again."""
+    def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs from before `over_epochs` and `by_inputs` were there are found again."""
         found: dict[str, Any] = dump(self)
-        return {name: value for name, value in found.items() if name != "over_epochs" or value is not None}
+        unset = {"over_epochs": None, "by_inputs": False}
+        return {name: value for name, value in found.items() if unset.get(name, ...) != value}
 
     def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
@@ -224,6 +226,7 @@ class LassoMethod(Part):
             epsilon=self.epsilon,
             refresh_every=max(1, round(self.every_epochs * steps)),
             selective=self.selective,
+            by_inputs=self.by_inputs,
         )
 
 
