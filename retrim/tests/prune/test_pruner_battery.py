@@ -123,7 +123,9 @@ PRUNERS: dict[str, Callable[[], Pruner]] = {
     "gradual": lambda: Magnitude(CubicSchedule(begin=1, end=5, every=2)),
     "lasso given": lambda: ReweightedGroupLasso(strength=0.01, refresh_every=3),
     "lasso matched": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3),
-    "lasso by inputs": lambda: ReweightedGroupLasso(strength=0.01, refresh_every=3, by_inputs=True, batches=2),
+    "lasso by inputs": lambda: ReweightedGroupLasso(
+        strength=0.01, refresh_every=3, by_inputs=True, batches=2
+    ),
     "lasso selective": lambda: ReweightedGroupLasso(fraction=0.2, refresh_every=3, selective=True),
     "admm": lambda: ADMM(rho=0.05, every=2),
     "slr": lambda: SLR(rho=0.05, every=2),
