@@ -26,6 +26,7 @@ EXPERIMENT = {
     "host": {"cpu": "one"},
     "baseline": {"score": 85.0},
     "recipe": {
+        "task": {"type": "glue", "task": "stsb"},
         "forms": [{"name": "blocks"}],
         "dense": None,
         "prune": {"epochs": 3},
@@ -59,14 +60,16 @@ CHECKPOINT = {
 
 def test_rows_of_every_kind() -> None:
     found = gather([EXPERIMENT, GLUE, CHECKPOINT])
-    assert [(row["method"], row["density"]) for row in found["rows"]] == [
+    (part,) = found["parts"]
+    assert part["name"] == "stsb"
+    assert [(row["method"], row["density"]) for row in part["rows"]] == [
         ("dense", 1.0),
         ("SLR", 0.5),
         ("magnitude", 0.5),
         ("SLR", 1 / 3),
         ("packed, against OpenVINO", 1 / 3),
     ]
-    dense, slr, once, packed, timed = found["rows"]
+    dense, slr, once, packed, timed = part["rows"]
     assert dense["accuracy"] == 0.85
     assert (slr["seeds"], slr["hard"], slr["accuracy"]) == (3, pytest.approx(0.71), pytest.approx(0.81))
     assert slr["high"] - slr["low"] == pytest.approx(2 * 4.303 * 0.01 / 3**0.5)
@@ -86,8 +89,25 @@ def test_rows_of_every_kind() -> None:
 def test_several_rates_in_one_file() -> None:
     further = {**GLUE, "row": {"method": "SLR", "rate": 5.0}}
     found = gather([{"kind": "glue rates", "results": [GLUE, further]}])
-    assert [row["density"] for row in found["rows"]] == [1.0, 1 / 3, 1 / 5]
+    assert [row["density"] for row in found["parts"][0]["rows"]] == [1.0, 1 / 3, 1 / 5]
     assert len(found["layers"]) == 4
+
+
+def test_scores_of_several_tasks_are_kept_apart() -> None:
+    other = {**GLUE, "task": "sst2", "baseline": {"score": 90.0}, "packed_score": {"score": 88.0}}
+    found = gather([EXPERIMENT, GLUE, other, CHECKPOINT])
+    assert [(part["name"], len(part["rows"])) for part in found["parts"]] == [
+        ("stsb", 4),
+        ("sst2", 2),
+        ("", 1),
+    ]
+    assert [part["rows"][0]["accuracy"] for part in found["parts"][:2]] == [0.85, 0.9]
+    words = page(found, title="two")
+    for heading in ("Results, stsb", "Results, sst2", "Score against density, sst2", "Latency"):
+        assert f">{heading}</h2>" in words
+    assert ">Results</h2>" in words  # of what has times alone
+    assert "In short" not in words  # no row stands for two tasks
+    assert "packed, against OpenVINO 1/3" in words
 
 
 @pytest.mark.parametrize(

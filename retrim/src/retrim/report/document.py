@@ -27,8 +27,9 @@ def page(result: Mapping[str, Any], *, title: str) -> str:
     ----------
     result : Mapping
         Ready for JSON: ``kind``, ``host``, ``seconds``, ``settings``, ``rows``, ``layers``,
-        ``curves``, ``corpus``, and ``measure``: what accuracy is called and means.  A part that is missing, None or empty is left out of the page,
-        and so is a number that is None or not finite.
+        ``curves``, ``corpus``, and ``measure``: what accuracy is called and means.  What is missing, None or empty is left out of the page,
+        and so is a number that is None or not finite.  In place of ``rows`` there may be ``parts``, each
+        with ``name`` and ``rows``: those of several are shown one after another.
     title : str
         Heading of the page.
 
@@ -92,21 +93,28 @@ def _header(result: Mapping[str, Any], title: str) -> Markup:
 
 
 def _sections(result: Mapping[str, Any]) -> list[Markup]:
-    rows, layers = result.get("rows") or [], result.get("layers") or []
+    parts = result.get("parts") or [{"name": "", "rows": result.get("rows") or []}]
+    rows, layers = [row for part in parts for row in part["rows"]], result.get("layers") or []
     chosen = result.get("kernels") or []
     trained = result.get("curves") or {}
     measure = result.get("measure") or {}
     word = str(measure.get("word", "Accuracy"))
     palette = Palette(name(row) for row in rows)
     curve = curves.chart(trained, palette)
-    found: list[tuple[str, str, Markup | None]] = [
-        ("In short", "", summary.headline(rows, word)),
-        ("Results", "", summary.results(rows, word)),
-        (
-            f"{word} against density",
-            "The dashed line is the dense model.",
-            accuracy.chart(rows, palette, word),
-        ),
+    found: list[tuple[str, str, Markup | None]] = []
+    if len(parts) == 1:
+        found.append(("In short", "", summary.headline(rows, word)))
+    for part in parts:
+        of = f", {part['name']}" if len(parts) > 1 and part["name"] else ""
+        found += [
+            (f"Results{of}", "", summary.results(part["rows"], word)),
+            (
+                f"{word} against density{of}",
+                "The dashed line is the dense model.",
+                accuracy.chart(part["rows"], palette, word),
+            ),
+        ]
+    found += [
         ("Latency", "Milliseconds for the whole model. Shorter is better.", latency.chart(rows)),
         ("Kernels", "What this machine’s profile chose for the packed layers.", kernels.section(chosen)),
         ("Density, layer by layer", "What was kept of each packed weight.", density_map.section(layers)),

@@ -27,6 +27,8 @@ _SCORE = {
 def gather(results: Sequence[Result]) -> dict[str, Any]:
     """One result for `page`, of any number of results of the kinds ``experiment``, ``glue`` and ``checkpoint``.
 
+    Scores of several tasks are no one's to compare: each task becomes a part of the page.
+
     Parameters
     ----------
     results : sequence of Mapping
@@ -41,7 +43,7 @@ def gather(results: Sequence[Result]) -> dict[str, Any]:
     if not results:
         raise ConfigError("a report must have at least one result, but none is given")
     makers = {"experiment": _comparison, "glue": _checkpoint, "checkpoint": _latencies}
-    rows: list[dict[str, Any]] = []
+    parts: dict[str, list[dict[str, Any]]] = {}
     layers: list[dict[str, Any]] = []
     settings: dict[str, Any] = {}
     metrics = []
@@ -53,25 +55,40 @@ def gather(results: Sequence[Result]) -> dict[str, Any]:
             )
         try:
             found = makers[kind](result)
+            task = _task(result)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"a result of kind {kind!r} lacks what its command writes ({error!r}): make it again"
             ) from None
-        rows += found[0]
+        parts.setdefault(task, []).extend(found[0])
         layers += found[1]
         settings |= found[2]
         metrics += [result["metric"]] if "metric" in result else []
-    dense = [row for row in rows if row["method"] == DENSE]
-    kept = [row for row in rows if row["method"] != DENSE or row is dense[0]]
+    scored = [task for task in parts if task]
+    if len(scored) == 1:
+        parts = {scored[0]: [row for rows in parts.values() for row in rows]}
     measure = {**_SCORE, "word": metrics[0].capitalize() if metrics else "Score"}
     return {
         "kind": "comparison",
         "host": results[0].get("host") or {},
-        "rows": kept,
+        "parts": [{"name": task, "rows": _one_dense(rows)} for task, rows in parts.items()],
         "layers": layers,
         "settings": settings,
         "measure": measure,
     }
+
+
+def _task(result: Result) -> str:
+    """What was trained for; empty where nothing was scored."""
+    if result["kind"] == "experiment":
+        task = result["recipe"]["task"]
+        return str(task.get("task", task["type"]))
+    return str(result.get("task", ""))
+
+
+def _one_dense(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    dense = [row for row in rows if row["method"] == DENSE]
+    return [row for row in rows if row["method"] != DENSE or row is dense[0]]
 
 
 def _single(result: Result) -> Sequence[Result]:
