@@ -412,9 +412,9 @@ def train(model: nn.Sequential, pruner: ReweightedGroupLasso, steps: range) -> N
 
 
 def scale_of(inputs: list[torch.Tensor]) -> torch.Tensor:
-    """Root mean square of each column, over that of all, with a hundredth of it added."""
+    """Root mean square of each column, over that of all."""
     square = torch.cat(inputs).square().mean(dim=0)
-    return (square / square.mean() + 0.01).sqrt()
+    return (square / square.mean()).sqrt()
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ GLUE = {
     "metric": "score",
     "task": "stsb",
     "seed": 0,
-    "baseline": {"score": 85.5},
+    "baseline": {"score": 85.0},
     "row": {"method": "SLR", "rate": 3.0},
     "packed_score": {"score": 81.25},
     "bytes": {"pruned": 90_000_000, "packed": 60_000_000},
@@ -76,7 +76,7 @@ def test_rows_of_every_kind() -> None:
     assert "low" not in once
     assert (packed["accuracy"], packed["bytes"]) == (0.8125, 60_000_000)
     assert timed["speedup"] == 2.0
-    assert [layer["density"] for layer in found["layers"]] == [0.25, 0.5]
+    assert [layer["density"] for layer in found["parts"][0]["layers"]] == [0.25, 0.5]
     assert found["host"] == {"cpu": "one"}
 
     words = page(found, title="one & all")
@@ -90,11 +90,11 @@ def test_several_rates_in_one_file() -> None:
     further = {**GLUE, "row": {"method": "SLR", "rate": 5.0}}
     found = gather([{"kind": "glue rates", "results": [GLUE, further]}])
     assert [row["density"] for row in found["parts"][0]["rows"]] == [1.0, 1 / 3, 1 / 5]
-    assert len(found["layers"]) == 4
+    assert len(found["parts"][0]["layers"]) == 4
 
 
 def test_scores_of_several_tasks_are_kept_apart() -> None:
-    other = {**GLUE, "task": "sst2", "baseline": {"score": 90.0}, "packed_score": {"score": 88.0}}
+    other = {**GLUE, "task": "sst2", "seed": 3, "baseline": {"score": 90.0}, "packed_score": {"score": 88.0}}
     found = gather([EXPERIMENT, GLUE, other, CHECKPOINT])
     assert [(part["name"], len(part["rows"])) for part in found["parts"]] == [
         ("stsb", 4),
@@ -102,12 +102,53 @@ def test_scores_of_several_tasks_are_kept_apart() -> None:
         ("", 1),
     ]
     assert [part["rows"][0]["accuracy"] for part in found["parts"][:2]] == [0.85, 0.9]
+    assert [part["settings"].get("seed") for part in found["parts"]] == [0, 3, None]
+    assert [len(part["layers"]) for part in found["parts"]] == [2, 2, 0]
     words = page(found, title="two")
-    for heading in ("Results, stsb", "Results, sst2", "Score against density, sst2", "Latency"):
-        assert f">{heading}</h2>" in words
-    assert ">Results</h2>" in words  # of what has times alone
-    assert "In short" not in words  # no row stands for two tasks
+    for heading in (
+        *("In short, stsb", "Results, stsb", "Results, sst2", "Score against density, sst2", "Latency, sst2"),
+        *(
+            "Density, layer by layer, stsb",
+            "Density, layer by layer, sst2",
+            "Settings, stsb",
+            "Settings, sst2",
+        ),
+        *("Results", "Latency"),  # of what has times alone
+    ):
+        assert words.count(f">{heading}</h2>") == 1, heading
+    assert words.count('<table class="heat">') == 2
     assert "packed, against OpenVINO 1/3" in words
+
+
+def test_one_dense_row_for_each_score() -> None:
+    (part,) = gather([EXPERIMENT, GLUE, {**GLUE, "baseline": {"score": 85.5}}])["parts"]
+    assert [row["accuracy"] for row in part["rows"] if row["method"] == "dense"] == [0.85, 0.855]
+    assert "Score, relative" in page(gather([EXPERIMENT, GLUE]), title="one dense network")
+    assert "Score, relative" not in page({"parts": [part]}, title="which one was pruned is not known")
+
+
+def test_forms_are_named_where_they_differ() -> None:
+    rows = [{**row, "forms": "larger blocks"} for row in EXPERIMENT["rows"]]
+    (alone,) = gather([EXPERIMENT])["parts"]
+    (part,) = gather([EXPERIMENT, {**EXPERIMENT, "rows": rows}])["parts"]
+    assert [row["method"] for row in alone["rows"]] == ["dense", "SLR", "magnitude"]
+    assert [row["method"] for row in part["rows"]] == [
+        *("dense", "SLR, blocks", "magnitude, blocks"),
+        *("SLR, larger blocks", "magnitude, larger blocks"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ({"type": "glue", "task": "rte"}, "rte"),
+        ({"type": "cifar10", "network": "resnet20"}, "resnet20"),
+        ({"type": "kitti"}, "kitti"),
+    ],
+)
+def test_names_of_tasks(task: dict[str, Any], name: str) -> None:
+    recipe = {**EXPERIMENT["recipe"], "task": task}
+    assert [part["name"] for part in gather([{**EXPERIMENT, "recipe": recipe}])["parts"]] == [name]
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,10 @@ from typing import Any
 import torch
 
 from retrim.errors import ConfigError
-from retrim.prune.moments import StepMoments, damped
+from retrim.prune.moments import StepMoments, mean_square
 from retrim.prune.plan import Target
 from retrim.prune.pruner import Hardened, Probe, Pruner, check_finite
 from retrim.structures import Grouped, Groups, Support
-
-_DAMPING = 0.01  # of mean squares of inputs, times their mean: no column counts for nothing
 
 
 class ReweightedGroupLasso(Pruner):
@@ -52,8 +50,8 @@ class ReweightedGroupLasso(Pruner):
         as brings each weight to its density in so many steps.  gamma and lambda are set at every step, so
         `strength`, `fraction` and `refresh_every` have no say.
     by_inputs : bool, default False
-        Weigh each column of a weight by the root mean square of its inputs, in norms and in what is kept: a group
-        counts by what it adds to the outputs, not by its weights alone.  Inputs are measured over the
+        Weigh each column of a weight by the root mean square of its inputs (over that of all of the layer's), in norms
+        and in what is kept: a column counts by what it adds to the outputs, not by its weights alone.  Inputs are measured over the
         first `batches` steps, and nothing is pressed until then.
     batches : int, default 16
         See `by_inputs`.
@@ -61,7 +59,7 @@ class ReweightedGroupLasso(Pruner):
     Notes
     -----
     For a structure that is no union of groups the penalty is the weighted
-    distance to it, gamma ||W - proj W||, which inputs have no part in.  Nor have they where they cannot be
+    distance to it, gamma ||W - proj W||.  Inputs weigh nothing there, nor where they cannot be
     measured (`unmeasured`).
     """
 
@@ -87,7 +85,7 @@ class ReweightedGroupLasso(Pruner):
             raise ConfigError(f"over must be a whole number >= 1, not {over}")
         if over is not None and strength is not None:
             raise ConfigError("over sets the strength at every step: leave strength out")
-        if batches < 1:
+        if type(batches) is not int or batches < 1:
             raise ConfigError(f"batches must be a whole number >= 1, not {batches}")
         if by_inputs and over is not None and over <= batches:
             raise ConfigError(
@@ -101,42 +99,43 @@ class ReweightedGroupLasso(Pruner):
         self.refresh_every = refresh_every
         self.selective = selective
         self._gamma: dict[str, torch.Tensor] = {}
-        self._moments = StepMoments()
+        self._moments = StepMoments(diagonal=True)
+        self._measured = 0  # steps
+        self._weighed = False
         self._scales: dict[str, torch.Tensor] = {}
-        self._unmeasured: tuple[str, ...] = ()
         self._lambda = strength
         self._loss_energy = 0.0
         self._loss_count = 0
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """Weights whose inputs were to be measured, and could not be: their norms alone count.
+        """Weights whose inputs were to be measured by now, and could not be: their norms alone count.
 
-        As `OptimalBrainSurgeon.unmeasured`, and those of forms that are no unions of groups.
+        Those of layers that `OptimalBrainSurgeon` cannot measure either, those whose inputs were all zero, and those of forms that
+        are no unions of groups.
         """
-        return self._unmeasured
+        return tuple(t.name for t in self.targets if self._weighed and t.name not in self._scales)
 
     def harden(self) -> list[Hardened]:
-        report = super().harden()
-        self._moments.clear()
-        return report
+        if self._measuring():
+            self._weigh()
+        return super().harden()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        if not self._hardened:
-            self._measure_if_due()
+        self._measure_if_due()
 
     def _begin(self) -> None:
         self._gamma = {}
         self._moments.clear()
-        self._scales, self._unmeasured = {}, ()
+        self._measured, self._weighed, self._scales = 0, False, {}
         self._lambda = self.strength
         self._loss_energy, self._loss_count = 0.0, 0
-        self._measure_if_due()
         self._refresh_gamma()
+        self._measure_if_due()
 
     def _measuring(self) -> bool:
-        return self.by_inputs and self._steps < self.batches
+        return self.by_inputs and not self._weighed and not self._hardened
 
     def _measure_if_due(self) -> None:
         if self._measuring():
@@ -158,11 +157,13 @@ class ReweightedGroupLasso(Pruner):
             target.parameter.grad.add_(target.restore(pulls[target.name]), alpha=self._lambda)
 
     def _advance(self, probe: Probe | None) -> None:
-        self._moments.gather()
         if self._measuring():
-            return
-        if self.by_inputs and self._steps == self.batches:
+            self._moments.gather()
+            self._measured += 1
+            if self._measured < self.batches:
+                return
             self._weigh()
+            self._refresh_gamma()
         if self.over is not None:
             self._press(self.over - self._steps)
             return
@@ -174,30 +175,23 @@ class ReweightedGroupLasso(Pruner):
             self._loss_energy, self._loss_count = 0.0, 0
 
     def _weigh(self) -> None:
-        """From what was measured, scales of columns; a weight's have a mean square of about 1."""
+        """From what was measured, scales of columns; their squares have a mean of one."""
+        scales = {}
         for target in self.targets:
-            total = self._moments.sums.get(target.name)
-            moment = None if total is None else damped(target.name, total, _DAMPING)
-            if moment is not None and target.structure.groups(target.matrix()) is not None:
-                self._scales[target.name] = torch.diagonal(moment).sqrt().to(target.parameter.dtype)
-        self._unmeasured = tuple(t.name for t in self.targets if t.name not in self._scales)
+            squares = self._moments.sums.get(target.name)
+            if squares is not None and target.structure.groups(target.matrix()) is not None:
+                mean = mean_square(target.name, squares)
+                if mean > 0:
+                    scales[target.name] = (squares / mean).sqrt().to(target.parameter.dtype)
+        self._scales, self._weighed = scales, True
         self._moments.clear()
-        self._refresh_gamma()
-
-    def _final(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
-        projected, support = super()._final(target, matrix)
-        if target.name not in self._scales or torch.equal(projected, matrix):
-            return projected, support
-        return self._projected(target, matrix)
 
     def _projected(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
-        """The nearest matrix in the structure, columns weighed by their inputs."""
-        projected, support = target.structure.project(self._weighed(target, matrix), target.density)
-        if target.name in self._scales:
-            return support.apply(matrix), support
-        return projected, support
+        """The nearest matrix in the structure, columns scaled: for a union of groups, a matrix with some of them zero."""
+        projected, support = target.structure.project(self._scaled(target, matrix), target.density)
+        return (support.apply(matrix) if target.name in self._scales else projected), support
 
-    def _weighed(self, target: Target, matrix: torch.Tensor) -> torch.Tensor:
+    def _scaled(self, target: Target, matrix: torch.Tensor) -> torch.Tensor:
         scale = self._scales.get(target.name)
         return matrix if scale is None else matrix * scale
 
@@ -255,7 +249,8 @@ class ReweightedGroupLasso(Pruner):
             "gamma": dict(self._gamma),
             "moments": dict(self._moments.sums),
             "scales": dict(self._scales),
-            "unmeasured": list(self._unmeasured),
+            "measured": self._measured,
+            "weighed": self._weighed,
             "lambda": self._lambda,
             "loss_energy": self._loss_energy,
             "loss_count": self._loss_count,
@@ -263,10 +258,13 @@ class ReweightedGroupLasso(Pruner):
 
     def _load(self, state: dict[str, Any]) -> None:
         self._gamma = {name: state["gamma"][name].to(g.device) for name, g in self._gamma.items()}
-        self._moments.load(state["moments"], self.targets)
+        self._moments.load(
+            state.get("moments", {}), self.targets
+        )  # states from before there were inputs have none
+        self._measured, self._weighed = state.get("measured", 0), state.get("weighed", False)
         device = {target.name: target.parameter.device for target in self.targets}
-        self._scales = {name: scale.to(device[name]) for name, scale in state["scales"].items()}
-        self._unmeasured = tuple(state["unmeasured"])
+        held = state.get("scales", {}) if self.by_inputs else {}
+        self._scales = {name: scale.to(device[name]) for name, scale in held.items()}
         self._lambda = state["lambda"]
         self._loss_energy = state["loss_energy"]
         self._loss_count = state["loss_count"]
@@ -290,11 +288,11 @@ class ReweightedGroupLasso(Pruner):
             distance: torch.Tensor = torch.linalg.vector_norm(away)
             pull: torch.Tensor = away * (gamma / distance.clamp_min(1e-30))
             return pull
-        norms: torch.Tensor = groups.norms(self._weighed(target, matrix))
+        norms: torch.Tensor = groups.norms(self._scaled(target, matrix))
         # a group at exactly zero has no direction: 0 is in the subdifferential
         share = torch.where(norms > 0, gamma / norms.clamp_min(1e-30), 0.0)
         spread: torch.Tensor = groups.spread(share)
-        return self._weighed(target, self._weighed(target, matrix)) * spread
+        return self._scaled(target, self._scaled(target, matrix)) * spread
 
     def _kept(self, target: Target, matrix: torch.Tensor) -> torch.Tensor:
         """Groups that the projection would keep now; none where the form is no union of groups."""
@@ -312,7 +310,7 @@ class ReweightedGroupLasso(Pruner):
             projected, _ = target.structure.project(matrix, target.density)
             distance: torch.Tensor = torch.linalg.vector_norm(matrix - projected)
             return distance.reshape(1)
-        norms: torch.Tensor = groups.norms(self._weighed(target, matrix))
+        norms: torch.Tensor = groups.norms(self._scaled(target, matrix))
         return norms
 
     def _measure_loss(self) -> None:

@@ -29,6 +29,8 @@ class InputMoments:
     targets : sequence of Target
     training : bool
         Count passes of layers in training mode, or those in evaluation mode.
+    diagonal : bool
+        Only the diagonals.
 
     Attributes
     ----------
@@ -36,13 +38,15 @@ class InputMoments:
         Those that can be measured: weights of linear layers and of convolutions, but for convolutions in groups or
         with padding that is not zeros.
     sums : dict of str to torch.Tensor
-        Shape (in, in), by weight; of weights whose layers ran.
+        Shape (in, in), or (in,) of diagonals, by weight; of weights whose layers ran.
     """
 
-    def __init__(self, model: nn.Module, targets: Sequence[Target], *, training: bool) -> None:
+    def __init__(
+        self, model: nn.Module, targets: Sequence[Target], *, training: bool, diagonal: bool = False
+    ) -> None:
         self.metered: dict[str, Target] = {}
         self.sums: dict[str, torch.Tensor] = {}
-        self._training, self._running = training, False
+        self._training, self._diagonal, self._running = training, diagonal, False
         self._shown: torch.Tensor | None = None
         self._handles: list[Any] = []
         place = _place_of_mask(model)
@@ -80,7 +84,7 @@ class InputMoments:
             x = args[0] if args else next(iter(named.values()))
             rows = self._inputs(owner, x.detach(), torch.promote_types(target.parameter.dtype, torch.float32))
             with torch.autocast(rows.device.type, enabled=False):
-                moment = rows.T @ rows
+                moment = rows.square().sum(dim=0) if self._diagonal else rows.T @ rows
             held = self.sums.get(target.name)
             self.sums[target.name] = moment if held is None else held + moment
 
@@ -105,20 +109,26 @@ class InputMoments:
 class StepMoments:
     """Sums of x xᵀ over whole training steps, of all processes: `measure` before a step, `gather` after it.
 
+    Parameters
+    ----------
+    diagonal : bool
+        Only the diagonals.
+
     Attributes
     ----------
     sums : dict of str to torch.Tensor
-        Shape (in, in), by weight.
+        Shape (in, in), or (in,) of diagonals, by weight.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, diagonal: bool = False) -> None:
         self.sums: dict[str, torch.Tensor] = {}
+        self._diagonal = diagonal
         self._inputs: InputMoments | None = None  # its sums are of this step, in this process
 
     def measure(self, model: nn.Module, targets: Sequence[Target]) -> None:
-        """From here on, if not yet."""
+        """Start measuring, unless it is on already."""
         if self._inputs is None:
-            self._inputs = InputMoments(model, targets, training=True)
+            self._inputs = InputMoments(model, targets, training=True, diagonal=self._diagonal)
 
     def gather(self) -> None:
         """Add this step's sums, of all processes, to those of the steps before."""
@@ -129,9 +139,12 @@ class StepMoments:
             fresh = self._inputs.sums.pop(name, None)
             if together:  # also where this process saw nothing: the others wait
                 columns = target.matrix().shape[1]
-                dtype = torch.promote_types(target.parameter.dtype, torch.float32)
                 if fresh is None:
-                    fresh = torch.zeros(columns, columns, dtype=dtype, device=target.parameter.device)
+                    fresh = torch.zeros(
+                        (columns,) if self._diagonal else (columns, columns),
+                        dtype=torch.promote_types(target.parameter.dtype, torch.float32),
+                        device=target.parameter.device,
+                    )
                 torch.distributed.all_reduce(fresh)
             if fresh is not None:
                 held = self.sums.get(name)
@@ -144,12 +157,12 @@ class StepMoments:
         self._inputs = None
 
     def clear(self) -> None:
-        """Stop, and forget the sums."""
+        """Stop measuring, and forget the sums."""
         self.stop()
         self.sums = {}
 
     def load(self, sums: Mapping[str, torch.Tensor], targets: Sequence[Target]) -> None:
-        """Stop, and go on from sums that were saved."""
+        """Stop measuring, and take over saved sums."""
         self.stop()
         self.sums = {t.name: sums[t.name].to(t.parameter.device) for t in targets if t.name in sums}
 
@@ -162,15 +175,27 @@ def damped(name: str, total: torch.Tensor, damping: float) -> torch.Tensor | Non
     WeightError
         If inputs were not finite, naming the weight.
     """
-    mean = float(torch.diagonal(total).mean())
+    mean = mean_square(name, torch.diagonal(total))
+    if mean == 0:
+        return None
+    return total / mean + damping * torch.eye(total.shape[0], device=total.device, dtype=total.dtype)
+
+
+def mean_square(name: str, squares: torch.Tensor) -> float:
+    """The mean of sums of squares of inputs, shape (in,).
+
+    Raises
+    ------
+    WeightError
+        If inputs were not finite, naming the weight.
+    """
+    mean = float(squares.mean())
     if not mean < float("inf"):
         raise WeightError(
             f"{name}: the inputs of a layer must be finite to prune it by them, but hold NaN or infinity: "
             "go back to a checkpoint from before training diverged"
         )
-    if mean == 0:
-        return None
-    return total / mean + damping * torch.eye(total.shape[0], device=total.device, dtype=total.dtype)
+    return mean
 
 
 class _Hook:

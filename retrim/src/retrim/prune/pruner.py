@@ -251,6 +251,10 @@ class Pruner(ABC):
         arrived = held is not None and math.isclose(held.density, target.reached)
         if held is not None and arrived and torch.equal(held.apply(matrix), matrix):
             return matrix, held
+        return self._projected(target, matrix)
+
+    def _projected(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
+        """What a weight becomes in its structure."""
         return target.structure.project(matrix, target.density)
 
     def _plan(self) -> dict[str, str]:

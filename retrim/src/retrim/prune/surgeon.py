@@ -95,8 +95,8 @@ class OptimalBrainSurgeon(Pruner):
             self._moments.clear()
         self._measure_if_due()
 
-    def _final(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
-        projected, support = super()._final(target, matrix)
+    def _projected(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
+        projected, support = super()._projected(target, matrix)
         if torch.equal(projected, matrix):
             return projected, support
         return self._pruned(target, matrix, target.density)

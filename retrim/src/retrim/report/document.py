@@ -28,8 +28,8 @@ def page(result: Mapping[str, Any], *, title: str) -> str:
     result : Mapping
         Ready for JSON: ``kind``, ``host``, ``seconds``, ``settings``, ``rows``, ``layers``,
         ``curves``, ``corpus``, and ``measure``: what accuracy is called and means.  What is missing, None or empty is left out of the page,
-        and so is a number that is None or not finite.  In place of ``rows`` there may be ``parts``, each
-        with ``name`` and ``rows``: those of several are shown one after another.
+        and so is a number that is None or not finite.  In place of ``rows``, ``layers``, ``kernels``, ``settings``
+        and ``measure`` there may be ``parts``, each with its own and a ``name``: they are shown one after another.
     title : str
         Heading of the page.
 
@@ -93,42 +93,58 @@ def _header(result: Mapping[str, Any], title: str) -> Markup:
 
 
 def _sections(result: Mapping[str, Any]) -> list[Markup]:
-    parts = result.get("parts") or [{"name": "", "rows": result.get("rows") or []}]
-    rows, layers = [row for part in parts for row in part["rows"]], result.get("layers") or []
-    chosen = result.get("kernels") or []
-    trained = result.get("curves") or {}
-    measure = result.get("measure") or {}
-    word = str(measure.get("word", "Accuracy"))
+    parts = result.get("parts") or [result]
+    rows = [row for part in parts for row in part.get("rows") or []]
     palette = Palette(name(row) for row in rows)
-    curve = curves.chart(trained, palette)
+    curve = curves.chart(result.get("curves") or {}, palette)
     found: list[tuple[str, str, Markup | None]] = []
-    if len(parts) == 1:
-        found.append(("In short", "", summary.headline(rows, word)))
     for part in parts:
-        of = f", {part['name']}" if len(parts) > 1 and part["name"] else ""
-        found += [
-            (f"Results{of}", "", summary.results(part["rows"], word)),
-            (
-                f"{word} against density{of}",
-                "The dashed line is the dense model.",
-                accuracy.chart(part["rows"], palette, word),
-            ),
-        ]
+        of = f", {part['name']}" if len(parts) > 1 and part.get("name") else ""
+        found += [(f"{head}{of}", lead, body) for head, lead, body in _of_part(part, palette)]
+    measures = [part["measure"] for part in parts if part.get("measure")]
+    layers = any(part.get("layers") for part in parts)
     found += [
-        ("Latency", "Milliseconds for the whole model. Shorter is better.", latency.chart(rows)),
-        ("Kernels", "What this machine’s profile chose for the packed layers.", kernels.section(chosen)),
-        ("Density, layer by layer", "What was kept of each packed weight.", density_map.section(layers)),
         ("Training", "After each name, the smoothed loss at the last step.", curve),
         (
             "How to read this page",
             "",
-            circumstances.guide(rows, layers=bool(layers), curves=curve is not None, measure=measure),
+            circumstances.guide(
+                rows, layers=layers, curves=curve is not None, measure=measures[0] if measures else None
+            ),
         ),
         ("Machine", "", circumstances.machine(result.get("host") or {})),
         ("Text", "", circumstances.corpus(result.get("corpus") or {})),
-        ("Settings", "", circumstances.settings(result.get("settings") or {})),
     ]
+    for part in parts:
+        of = f", {part['name']}" if len(parts) > 1 and part.get("name") else ""
+        found.append((f"Settings{of}", "", circumstances.settings(part.get("settings") or {})))
     return [_section(name, lead, body) for name, lead, body in found if body is not None]
+
+
+def _of_part(part: Mapping[str, Any], palette: Palette) -> list[tuple[str, str, Markup | None]]:
+    """Heading, lead and body of what one set of rows is shown by."""
+    rows = part.get("rows") or []
+    word = str((part.get("measure") or {}).get("word", "Accuracy"))
+    return [
+        ("In short", "", summary.headline(rows, word)),
+        ("Results", "", summary.results(rows, word)),
+        (
+            f"{word} against density",
+            "The dashed line is the dense model.",
+            accuracy.chart(rows, palette, word),
+        ),
+        ("Latency", "Milliseconds for the whole model. Shorter is better.", latency.chart(rows)),
+        (
+            "Kernels",
+            "What this machine’s profile chose for the packed layers.",
+            kernels.section(part.get("kernels") or []),
+        ),
+        (
+            "Density, layer by layer",
+            "What was kept of each packed weight.",
+            density_map.section(part.get("layers") or []),
+        ),
+    ]
 
 
 def _section(name: str, lead: str, body: Markup) -> Markup:

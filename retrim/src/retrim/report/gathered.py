@@ -6,14 +6,15 @@ Each kind of result becomes rows, layers and settings as `retrim.report.page` ta
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from retrim.errors import ConfigError
 from retrim.report.intervals import interval
 from retrim.report.series import DENSE, title
 
 Result = Mapping[str, Any]
+_Found = TypeVar("_Found")
 
 _SCORE = {
     "word": "Score",
@@ -27,7 +28,8 @@ _SCORE = {
 def gather(results: Sequence[Result]) -> dict[str, Any]:
     """One result for `page`, of any number of results of the kinds ``experiment``, ``glue`` and ``checkpoint``.
 
-    Scores of several tasks are no one's to compare: each task becomes a part of the page.
+    Scores of several tasks cannot be compared: each task becomes a part of the page, and what has times alone
+    another.
 
     Parameters
     ----------
@@ -42,53 +44,68 @@ def gather(results: Sequence[Result]) -> dict[str, Any]:
     results = [one for result in results for one in _single(result)]
     if not results:
         raise ConfigError("a report must have at least one result, but none is given")
-    makers = {"experiment": _comparison, "glue": _checkpoint, "checkpoint": _latencies}
-    parts: dict[str, list[dict[str, Any]]] = {}
-    layers: list[dict[str, Any]] = []
-    settings: dict[str, Any] = {}
-    metrics = []
+    tasks: dict[str, list[Result]] = {}
     for result in results:
-        kind = result.get("kind")
-        if kind not in makers:
-            raise ConfigError(
-                f"a result must be of `retrim experiment`, `retrim glue` or benchmarks/checkpoint.py, not of kind {kind!r}"
-            )
-        try:
-            found = makers[kind](result)
-            task = _task(result)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"a result of kind {kind!r} lacks what its command writes ({error!r}): make it again"
-            ) from None
-        parts.setdefault(task, []).extend(found[0])
-        layers += found[1]
-        settings |= found[2]
-        metrics += [result["metric"]] if "metric" in result else []
-    scored = [task for task in parts if task]
+        tasks.setdefault(_checked(result, _task), []).append(result)
+    scored = [task for task in tasks if task]
     if len(scored) == 1:
-        parts = {scored[0]: [row for rows in parts.values() for row in rows]}
-    measure = {**_SCORE, "word": metrics[0].capitalize() if metrics else "Score"}
+        tasks = {scored[0]: results}
     return {
         "kind": "comparison",
         "host": results[0].get("host") or {},
-        "parts": [{"name": task, "rows": _one_dense(rows)} for task, rows in parts.items()],
+        "parts": [_part(task, found) for task, found in tasks.items()],
+    }
+
+
+def _part(task: str, results: Sequence[Result]) -> dict[str, Any]:
+    """Rows, layers, settings and measure of one task."""
+    makers = {"experiment": _comparison, "glue": _checkpoint, "checkpoint": _latencies}
+    rows: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
+    settings: dict[str, Any] = {}
+    for result in results:
+        found = _checked(result, makers[result["kind"]])
+        rows += found[0]
+        layers += found[1]
+        settings |= found[2]
+    forms = {row.get("forms") for row in rows} - {None}
+    for row in rows:
+        said = row.pop("forms", None)
+        if said is not None and len(forms) > 1:
+            row["method"] += f", {said}"
+    dense = [row for row in rows if row["method"] == DENSE]
+    scores = [row["accuracy"] for row in dense]
+    repeated = [row for place, row in enumerate(dense) if row["accuracy"] in scores[:place]]
+    metric = next((result["metric"] for result in results if "metric" in result), None)
+    return {
+        "name": task,
+        "rows": [row for row in rows if not any(row is other for other in repeated)],
         "layers": layers,
         "settings": settings,
-        "measure": measure,
+        "measure": {**_SCORE, "word": metric.capitalize()} if metric else {},
     }
+
+
+def _checked(result: Result, make: Callable[[Result], _Found]) -> _Found:
+    kind = result.get("kind")
+    if kind not in ("experiment", "glue", "checkpoint"):
+        raise ConfigError(
+            f"a result must be of `retrim experiment`, `retrim glue` or benchmarks/checkpoint.py, not of kind {kind!r}"
+        )
+    try:
+        return make(result)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"a result of kind {kind!r} lacks what its command writes ({error!r}): make it again"
+        ) from None
 
 
 def _task(result: Result) -> str:
     """What was trained for; empty where nothing was scored."""
-    if result["kind"] == "experiment":
-        task = result["recipe"]["task"]
-        return str(task.get("task", task["type"]))
-    return str(result.get("task", ""))
-
-
-def _one_dense(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    dense = [row for row in rows if row["method"] == DENSE]
-    return [row for row in rows if row["method"] != DENSE or row is dense[0]]
+    if result["kind"] != "experiment":
+        return str(result.get("task", ""))
+    task = result["recipe"]["task"]
+    return ", ".join(str(task[name]) for name in ("task", "network") if name in task) or str(task["type"])
 
 
 def _single(result: Result) -> Sequence[Result]:
@@ -105,13 +122,13 @@ def _comparison(result: Result) -> _Parts:
     rows: list[dict[str, Any]] = [
         {"method": DENSE, "density": 1.0, "accuracy": result["baseline"][metric] / 100}
     ]
-    several = len({row["forms"] for row in found}) > 1
     for forms, method, rate in dict.fromkeys((r["forms"], r["method"], r["rate"]) for r in found):
         same = [r for r in found if (r["forms"], r["method"], r["rate"]) == (forms, method, rate)]
         last, hard = ([_score(row, metric, at) for row in same] for at in (-1, 0))
         rows.append(
             {
-                "method": f"{method}, {forms}" if several else method,
+                "method": method,
+                "forms": forms,
                 "density": 1 / rate,
                 "seeds": len(same),
                 "hard": statistics.mean(hard),

@@ -51,7 +51,8 @@ def headline(rows: Sequence[Row], word: str = "Accuracy") -> Markup | None:
     if chosen is None:
         return None
     row = rows[chosen]
-    dense: Row = next((other for other in rows if other.get("method") == DENSE), {})
+    before = [other for other in rows if other.get("method") == DENSE and is_plain(other)]
+    dense: Row = before[0] if len(before) == 1 else {}  # of several, which one was pruned is not known
     found = [*_speed(row), *_quality(row, dense, word)]
     if not found:
         return None
