@@ -431,7 +431,6 @@ def test_the_penalty_of_weighed_norms(scales: list[torch.Tensor]) -> None:
     pruner.prepare(model, plan(BlockColumns(4)))
     trained = matrices(model)
     train(model, pruner, range(3))
-    assert all(torch.equal(a, b) for a, b in zip(trained, matrices(model), strict=True))
     leaves = [weight.clone().requires_grad_() for weight in trained]
     norms = [block_norms(leaf * scale) for leaf, scale in zip(leaves, scales, strict=True)]
     penalty = 0.3 * sum((norm / (norm.detach() + 0.5)).sum() for norm in norms)
@@ -500,6 +499,108 @@ def test_what_cannot_be_measured_goes_by_its_norm() -> None:
     assert all(torch.equal(a, b) for a, b in zip(matrices(model), matrices(plainly), strict=True))
 
 
+def by_inputs(**options: Any) -> tuple[nn.Sequential, ReweightedGroupLasso]:
+    """A network, and a pruner that measures three steps, prepared."""
+    model, pruner = network(), ReweightedGroupLasso(**{"by_inputs": True, "batches": 3, **options})
+    pruner.prepare(model, plan(BlockColumns(4)))
+    return model, pruner
+
+
+def assert_kept(
+    pruner: ReweightedGroupLasso, trained: list[torch.Tensor], scales: list[torch.Tensor]
+) -> None:
+    for target, weight, scale in zip(pruner.targets, trained, scales, strict=True):
+        kept = BlockColumns(4).project(weight * scale, 0.5)[1].mask
+        assert torch.equal(pruner.supports[target.name].mask, kept)
+
+
+def test_hardened_before_all_is_measured(scales: list[torch.Tensor]) -> None:
+    """By the steps that there were; of none, by norms."""
+    model, pruner = by_inputs(batches=9)
+    trained = matrices(model)
+    train(model, pruner, range(3))
+    pruner.harden()
+    assert pruner.unmeasured == ()
+    assert_kept(pruner, trained, scales)
+
+    model, pruner = by_inputs()
+    pruner.harden()
+    assert pruner.unmeasured == ("0.weight", "1.weight")
+    assert_kept(pruner, trained, [torch.ones(6), torch.ones(8)])
+
+
+def test_states_of_other_settings(scales: list[torch.Tensor]) -> None:
+    """From before inputs were measured, without measuring, of more steps; and without measuring any longer."""
+    model, pruner = by_inputs()
+    trained = matrices(model)
+    before = ReweightedGroupLasso()
+    before.prepare(network(), plan(BlockColumns(4)))
+    old = before.state_dict()
+    for name in ("moments", "scales", "measured", "weighed"):
+        del old[name]
+    for state in (old, before.state_dict()):
+        pruner.load_state_dict(state)
+        train(model, pruner, range(3))
+        pruner.harden()
+        assert_kept(pruner, trained, scales)
+        model, pruner = by_inputs()
+
+    long_model, longer = by_inputs(batches=9)
+    train(long_model, longer, range(2))
+    pruner.load_state_dict(longer.state_dict())
+    train(model, pruner, range(2, 3))
+    pruner.harden()
+    assert_kept(pruner, trained, scales)
+
+    train(long_model, longer, range(2, 9))
+    before.load_state_dict(longer.state_dict())
+    before.harden()
+    assert before.unmeasured == ()
+    assert_kept(before, trained, [torch.ones(6), torch.ones(8)])
+
+
+def test_inputs_that_are_all_zero_weigh_nothing() -> None:
+    model, pruner = by_inputs()
+    trained = matrices(model)
+    with torch.no_grad():
+        model[0].bias.zero_()
+    for _ in range(3):
+        model(torch.zeros(5, 6, dtype=torch.float64))
+        pruner.add_gradient_()
+        pruner.step()
+    pruner.harden()
+    assert pruner.unmeasured == ("0.weight", "1.weight")
+    assert_kept(pruner, trained, [torch.ones(6), torch.ones(8)])
+
+
+def test_inputs_that_are_not_finite_are_named() -> None:
+    model, pruner = by_inputs(batches=1)
+    model(torch.full((5, 6), math.nan, dtype=torch.float64))
+    pruner.add_gradient_()
+    with pytest.raises(WeightError) as caught:
+        pruner.step()
+    assert str(caught.value) == (
+        "0.weight: the inputs of a layer must be finite to prune it by them, but hold NaN or infinity: "
+        "go back to a checkpoint from before training diverged"
+    )
+
+
+def test_columns_of_a_convolution_are_weighed_as_its_matrix_has_them() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 8, (1, 3))).double()
+    pruner = ReweightedGroupLasso(by_inputs=True, batches=1)
+    pruner.prepare(model, Plan([Rule(weights="0.weight", structure=BlockColumns(4), density=0.5)]))
+    (target,) = pruner.targets
+    image = torch.randn(3, 2, 1, 9).double() * torch.tensor([1.0, 30.0]).double()[:, None, None]
+    model(image)
+    pruner.add_gradient_()
+    pruner.step()
+    square = torch.stack([image[..., k : k + 7].square().mean(dim=(0, 2, 3)) for k in range(3)])
+    expected = torch.zeros(8, 2, 1, 3).double() + (square / square.mean()).sqrt().T[None, :, None]
+    got = pruner.state_dict()["scales"]["0.weight"]
+    torch.testing.assert_close(got.expand(8, -1), target.matrix(expected))
+
+
 def test_a_form_without_groups_is_not_weighed() -> None:
     model = network()
     pruner = ReweightedGroupLasso(over=8, by_inputs=True, batches=3)
@@ -515,6 +616,7 @@ def test_a_form_without_groups_is_not_weighed() -> None:
     ("options", "words"),
     [
         ({"batches": 0}, "batches must be a whole number >= 1, not 0"),
+        ({"batches": 2.5}, "batches must be a whole number >= 1, not 2.5"),
         (
             {"over": 16, "by_inputs": True},
             "over must be more than the 16 batches that inputs are measured in, not 16",

@@ -12,6 +12,7 @@ from retrim.errors import ConfigError
 from retrim.prune import ReweightedGroupLasso
 from retrim.recipe import parse, read
 from retrim.recipe.comparison import LassoMethod
+from retrim.recipe.run import make_pruner
 from retrim.recipe.schema import GroupLassoPart, MagnitudePart
 from retrim.structures import BlockColumns, Elements, Within
 
@@ -79,6 +80,15 @@ def test_group_lasso_has_the_defaults_of_the_method() -> None:
     assert part == GroupLassoPart(
         type="ReweightedGroupLasso", strength=None, fraction=0.1, epsilon=1e-3, refresh_every=100
     )
+
+
+def test_group_lasso_by_inputs() -> None:
+    part = parse(
+        table(prune__pruner={"type": "ReweightedGroupLasso", "over": 9, "by_inputs": True, "batches": 4}), "r"
+    )
+    pruner = make_pruner(part.prune)
+    assert isinstance(pruner, ReweightedGroupLasso)
+    assert (pruner.over, pruner.by_inputs, pruner.batches) == (9, True, 4)
 
 
 def test_recipes_are_frozen() -> None:
@@ -183,3 +193,18 @@ def test_group_lasso_over_epochs() -> None:
     assert pruner.over == 15
     with pytest.raises(ValueError, match="over_epochs sets the strength at every step: leave strength out"):
         LassoMethod(type="ReweightedGroupLasso", over_epochs=1.5, strength=0.1)
+
+
+def test_group_lasso_by_inputs_over_epochs() -> None:
+    plain = LassoMethod(type="ReweightedGroupLasso").model_dump(mode="json")
+    assert not {"by_inputs", "batches"} & set(plain)
+    part = LassoMethod(type="ReweightedGroupLasso", by_inputs=True, batches=8, over_epochs=1.5)
+    assert {"by_inputs": True, "batches": 8}.items() <= part.model_dump(mode="json").items()
+    pruner = part.pruner(10, None)
+    assert isinstance(pruner, ReweightedGroupLasso)
+    assert (pruner.by_inputs, pruner.batches) == (True, 8)
+    with pytest.raises(ConfigError) as caught:
+        part.pruner(5, None)
+    assert str(caught.value) == (
+        "over_epochs must be more than the 8 steps that inputs are measured in, not 8 (1.5 of 5)"
+    )

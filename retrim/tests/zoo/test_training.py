@@ -17,7 +17,15 @@ import pytest
 import torch
 
 from retrim.errors import CheckpointError, ConfigError, Interrupted, RetrimError
-from retrim.prune import CubicSchedule, Magnitude, Plan, Pruner, ReweightedGroupLasso, Rule
+from retrim.prune import (
+    CubicSchedule,
+    Magnitude,
+    OptimalBrainSurgeon,
+    Plan,
+    Pruner,
+    ReweightedGroupLasso,
+    Rule,
+)
 from retrim.structures import BlockColumns
 from retrim.torch import Distillation
 from retrim.zoo import training
@@ -111,6 +119,17 @@ def test_it_learns_and_keeps_its_curves() -> None:
     assert history.penalty == [0.0] * 6
     assert history.seconds > 0
     assert lm.training
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_inputs_are_measured(teacher: bool) -> None:
+    """Training calls the model, which is what measuring hangs on."""
+    lm = model()
+    taught = Teacher(model=model(1), distillation=Distillation(logits=0.5, hidden=1.0)) if teacher else None
+    pruner = OptimalBrainSurgeon(batches=4)
+    pruner.prepare(lm, PLAN)
+    train(lm, IDS, SCHEDULE, seed=0, pruning=Pruning(pruner=pruner, harden_at=9), teacher=taught)
+    assert pruner.hardened and pruner.unmeasured == ()
 
 
 def test_pruned_weights_are_zero_in_the_end() -> None:

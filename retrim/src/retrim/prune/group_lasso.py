@@ -7,7 +7,8 @@ The training loss gets the penalty
 
 with gamma taken from the trained weights and refreshed on a schedule: a group
 that is small already is pressed harder, one that matters is left alone.
-Its gradient in closed form is ``lambda gamma_g W_g / ||W_g||``.
+Its gradient in closed form is ``lambda gamma_g W_g / ||W_g||``.  Weighed by inputs, norms
+are those of W S, with S the root mean squares of the inputs.  docs/retrim/pruners/group-lasso.md.
 """
 
 from __future__ import annotations
@@ -261,7 +262,10 @@ class ReweightedGroupLasso(Pruner):
         self._moments.load(
             state.get("moments", {}), self.targets
         )  # states from before there were inputs have none
-        self._measured, self._weighed = state.get("measured", 0), state.get("weighed", False)
+        self._measured, self._weighed = (
+            state.get("measured", 0),
+            self.by_inputs and state.get("weighed", False),
+        )
         device = {target.name: target.parameter.device for target in self.targets}
         held = state.get("scales", {}) if self.by_inputs else {}
         self._scales = {name: scale.to(device[name]) for name, scale in held.items()}

@@ -217,6 +217,11 @@ class Pruner(ABC):
         return dict(self._supports)
 
     @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Names of weights that were pruned by their norms, since what the method goes by could not be measured."""
+        return ()
+
+    @property
     def hardened(self) -> bool:
         """Whether `harden` was called."""
         return self._hardened

@@ -91,6 +91,8 @@ class ComparisonRun:
     @cached_property
     def dense(self) -> nn.Module:
         """The dense network that every branch starts from."""
+        for method in self.recipe.methods:
+            method.pruner.pruner(self.task.steps, None)  # what cannot be made is told before any training
         model = self.task.build(0)
         if self.recipe.dense is not None:
             path = self.folder / f"dense-{self._key(None)}.pt"
@@ -235,6 +237,7 @@ class ComparisonRun:
             "seed": branch.seed,
             "rho": branch.rho or getattr(branch.method.pruner, "rho", None),
             "lost": overall(pruner, lost),
+            **({"unmeasured": list(pruner.unmeasured)} if pruner.unmeasured else {}),
             "score": {"0": self.task.score(model)},
             "loss": curve.loss,
             "seconds_per_step": seconds_per_step(curve, self.task.steps),

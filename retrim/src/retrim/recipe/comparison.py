@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from retrim.errors import ConfigError
 from retrim.prune import (
     ADMM,
     SLR,
@@ -203,6 +204,7 @@ class LassoMethod(Part):
     selective: bool = False
     over_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     by_inputs: bool = False
+    batches: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")
     def _one_strength(self) -> LassoMethod:
@@ -212,21 +214,28 @@ class LassoMethod(Part):
 
     @model_serializer(mode="wrap")
     def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Runs from before `over_epochs` and `by_inputs` were there are found again."""
+        """Runs from before `over_epochs`, `by_inputs` and `batches` were there are found again."""
         found: dict[str, Any] = dump(self)
-        unset = {"over_epochs": None, "by_inputs": False}
+        unset = {"over_epochs": None, "by_inputs": False, "batches": 16}
         return {name: value for name, value in found.items() if unset.get(name, ...) != value}
 
     def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
+        over = None if self.over_epochs is None else max(1, round(self.over_epochs * steps))
+        if over is not None and self.by_inputs and over <= self.batches:
+            raise ConfigError(
+                f"over_epochs must be more than the {self.batches} steps that inputs are measured in, not {over} "
+                f"({self.over_epochs:g} of {steps})"
+            )
         return ReweightedGroupLasso(
-            over=None if self.over_epochs is None else max(1, round(self.over_epochs * steps)),
+            over=over,
             strength=self.strength,
             fraction=self.fraction,
             epsilon=self.epsilon,
             refresh_every=max(1, round(self.every_epochs * steps)),
             selective=self.selective,
             by_inputs=self.by_inputs,
+            batches=self.batches,
         )
 
 

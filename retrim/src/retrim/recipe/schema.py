@@ -99,6 +99,9 @@ class GroupLassoPart(Part):
     epsilon: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     refresh_every: int = Field(default=100, ge=1)
     selective: bool = False
+    over: int | None = Field(default=None, ge=1)
+    by_inputs: bool = False
+    batches: int = Field(default=16, ge=1)
 
 
 class ADMMPart(Part):

@@ -112,8 +112,12 @@ class TransformerLM(nn.Module):
         self._initialise()
         self.head.weight = self.embed.weight
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, self.head(self.norm(self.hidden(ids)[-1])))
+    def forward(self, ids: torch.Tensor, states: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Logits; hidden states are appended to `states`."""
+        found = self.hidden(ids)
+        if states is not None:
+            states.extend(found)
+        return cast(torch.Tensor, self.head(self.norm(found[-1])))
 
     def hidden(self, ids: torch.Tensor) -> list[torch.Tensor]:
         """Hidden states after the embedding and after every block, each (batch, tokens, width)."""
