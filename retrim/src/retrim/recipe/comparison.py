@@ -14,7 +14,6 @@ from pydantic import (
     model_validator,
 )
 
-from retrim.errors import ConfigError
 from retrim.prune import (
     ADMM,
     SLR,
@@ -193,7 +192,7 @@ class SurgeonMethod(Part):
 
 class LassoMethod(Part):
     """`retrim.prune.ReweightedGroupLasso`, reweighted every few epochs (or parts of one), or pressing by its proximal
-    operator over so many.
+    operator over so many.  Inputs are measured in at most half of its steps.
     """
 
     type: Literal["ReweightedGroupLasso"]
@@ -222,11 +221,6 @@ class LassoMethod(Part):
     def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         over = None if self.over_epochs is None else max(1, round(self.over_epochs * steps))
-        if over is not None and self.by_inputs and over <= self.batches:
-            raise ConfigError(
-                f"over_epochs must be more than the {self.batches} steps that inputs are measured in, not {over} "
-                f"({self.over_epochs:g} of {steps})"
-            )
         return ReweightedGroupLasso(
             over=over,
             strength=self.strength,
@@ -235,7 +229,7 @@ class LassoMethod(Part):
             refresh_every=max(1, round(self.every_epochs * steps)),
             selective=self.selective,
             by_inputs=self.by_inputs,
-            batches=self.batches,
+            batches=self.batches if over is None else max(1, min(self.batches, over // 2)),
         )
 
 
