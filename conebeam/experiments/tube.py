@@ -8,7 +8,8 @@ W. W. Nicholas, Bur. Stand. J. Res. 5 (1930) 843, doi:10.6028/jres.005.053, from
 against analog emission, and electrons through the opening by all treatments of the face.
 
     python experiments/tube.py --json experiments/results/tube.json --plot tube.png
-    python experiments/tube.py --skip beamnrc spekpy backscatter --json experiments/results/tube-checks.json
+    python experiments/tube.py --skip beamnrc spekpy backscatter start --json experiments/results/tube-checks.json
+    python experiments/tube.py --only start --json experiments/results/tube-start.json
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from conebeam.plot import save_figure
 from conebeam.transport.physics import TOTAL, build_physics, interpolated
 from conebeam.tube.emission import Analog, Expected, Transport
 from conebeam.tube.engine import TubeEngine
-from conebeam.tube.model import View, XrayTube
+from conebeam.tube.model import ParallelRectangularBeam, View, XrayTube
 from conebeam.tube.plot import tube_figure
 from conebeam.tube.result import ELECTRONS_PER_MAS, TubeResult, half_value_layer_mm, k_alpha_fraction
 from conebeam.tube.run import run_tube_job
@@ -57,6 +58,8 @@ LIMITS = {
 }
 OPENING = View(field_cm=10.0, distance_cm=1.1, with_heel=False)
 SPEKPY_CASES = ((60.0, 12.0), (100.0, 8.0), (100.0, 12.0), (100.0, 20.0), (140.0, 12.0))
+# XTUBE lets a particle out of the target 1e-5 cm, along x, in front of the face that its electrons start on.
+XTUBE_DEPTH_UM = 0.1 * math.cos(math.radians(12.0))
 STATES = (
     *(f"PTB_IEC_RQR{n}" for n in range(2, 11)),
     *(f"PTB_IEC_RQA{n}" for n in range(2, 11)),
@@ -66,29 +69,35 @@ BANDS_KEV = ((5, 10), (10, 15), (15, 25), (25, 40), (40, 57), (57, 61), (61, 80)
 _NAMES = {"Air Dry (Near Sea Level)": "air"}
 
 
+def against_beamnrc(
+    tube: XrayTube, steps: Transport, electrons: int, **options: Any
+) -> tuple[dict[str, float], float]:
+    """The figures that BEAMnrc's are known of, and the relative σ of the fluence."""
+    field = run_tube_job(tube, View(), electrons=electrons, transport=steps, **options)
+    opening = run_tube_job(tube, OPENING, electrons=electrons, transport=steps, **options)
+    # Counts per electron, not per area.
+    through = opening.fluence * OPENING.field_cm**2
+    return {
+        "fluence_above_15kev_per_cm2": field.total(scores.FIELD)[0],
+        "mean_energy_above_15kev": field.mean_energy_kev,
+        "photons_above_5kev_through_opening": float(through.sum()),
+        "photons_above_10kev_through_opening": float(through[opening.energies > 10.0].sum()),
+        "electrons_through_opening": opening.total(scores.FIELD_ELECTRONS)[0],
+    }, field.total(scores.FIELD)[1]
+
+
 def beamnrc(electrons: int) -> list[dict[str, Any]]:
     """Both elastic models, and screened Rutherford with steps that ignore the surface."""
     rows = []
     for name, elastic, surface in (("sr", "sr", 0.5), ("pw", "pw", 0.5), ("sr, surface ignored", "sr", 1e9)):
         tube = XrayTube.of(kvp=100.0, elastic=elastic)
-        steps = Transport(surface=surface)
-        field = run_tube_job(tube, View(), electrons=electrons, transport=steps)
-        opening = run_tube_job(tube, OPENING, electrons=electrons, transport=steps)
-        # Counts per electron, not per area.
-        through = opening.fluence * OPENING.field_cm**2
-        found = {
-            "fluence_above_15kev_per_cm2": field.total(scores.FIELD)[0],
-            "mean_energy_above_15kev": field.mean_energy_kev,
-            "photons_above_5kev_through_opening": float(through.sum()),
-            "photons_above_10kev_through_opening": float(through[opening.energies > 10.0].sum()),
-            "electrons_through_opening": opening.total(scores.FIELD_ELECTRONS)[0],
-        }
+        found, sigma = against_beamnrc(tube, Transport(surface=surface), electrons)
         for key, value in found.items():
             rows.append({
                 "model": name, "item": key, "ours": value, "beamnrc": BEAMNRC[key],
                 "difference": value / BEAMNRC[key] - 1.0, "limit": LIMITS[key],
             })  # fmt: skip
-        rows[-5]["sigma"] = field.total(scores.FIELD)[1]
+        rows[-5]["sigma"] = sigma
     return rows
 
 
@@ -140,6 +149,25 @@ def face(electrons: int) -> list[dict[str, Any]]:
             "difference": through / BEAMNRC["electrons_through_opening"] - 1.0,
         })  # fmt: skip
         print({k: v if isinstance(v, str) else round(v, 5) for k, v in rows[-1].items()}, flush=True)
+    return rows
+
+
+def start(electrons: int) -> list[dict[str, Any]]:
+    """What is compared with BEAMnrc, by how far below the face electrons start."""
+    rows = []
+    for name, steps in (("condensed history", Transport()), ("single scattering", Transport(single=True))):
+        for depth in (0.0, 0.0049, 0.02, 0.05, XTUBE_DEPTH_UM, 0.2):
+            beam = ParallelRectangularBeam(depth_um=depth)
+            tube = XrayTube.of(kvp=100.0, elastic="sr", beam=beam)
+            counted, _ = against_beamnrc(tube, steps, electrons, emission=Analog(), seed=21)
+            field, sigma = against_beamnrc(tube, steps, electrons // 10, seed=22)
+            key = "electrons_through_opening"
+            found = field | {key: counted[key]}
+            rows.append({
+                "steps": name, "depth_um": depth, "electrons": electrons, "sigma": sigma,
+                **{k: {"ours": v, "difference": v / BEAMNRC[k] - 1.0} for k, v in found.items()},
+            })  # fmt: skip
+            print(name, depth, {k: f"{v / BEAMNRC[k] - 1.0:+.2%}" for k, v in found.items()}, flush=True)
     return rows
 
 
@@ -277,29 +305,28 @@ def main() -> None:
     """All comparisons; the result file grows part by part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--electrons", type=float, default=40_000)
-    parser.add_argument(
-        "--skip", nargs="*", default=[], choices=[
-            "beamnrc", "spekpy", "qualities", "backscatter", "yields", "emissions", "face",
-        ],
-    )  # fmt: skip
+    parts = ("beamnrc", "spekpy", "qualities", "backscatter", "yields", "emissions", "face", "start")
+    parser.add_argument("--skip", nargs="*", default=[], choices=parts)
+    parser.add_argument("--only", nargs="*", default=parts, choices=parts)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     n = int(options.electrons)
+    chosen = set(options.only) - set(options.skip)
     report: dict[str, Any] = {"host": host(), "electrons": n}
 
     def keep() -> None:
         if options.json is not None:
             options.json.write_text(json.dumps(report, indent=1) + "\n")
 
-    if "beamnrc" not in options.skip:
+    if "beamnrc" in chosen:
         report["beamnrc"] = beamnrc(n)
         for r in report["beamnrc"]:
             print(
                 f"{r['model']:22s} {r['item']:38s} {r['ours']:.4g} {r['beamnrc']:.4g} {r['difference']:+.2%}"
             )
         keep()
-    if "spekpy" not in options.skip:
+    if "spekpy" in chosen:
         report["spekpy"], result = against_spekpy(n)
         keep()
         if options.plot is not None:
@@ -310,17 +337,17 @@ def main() -> None:
                 result, spectrum=(energies, theirs / 0.5), heel=(at, heel / heel[10]), name="SpekPy (casim)"
             )
             save_figure(figure, options.plot)
-    if "qualities" not in options.skip:
+    if "qualities" in chosen:
         report["qualities"] = qualities(n)
         keep()
-    if "backscatter" not in options.skip:
+    if "backscatter" in chosen:
         report["backscatter"] = backscatter(n)
         keep()
-    if "yields" not in options.skip:
+    if "yields" in chosen:
         report["yields"] = yields()
         keep()
-    for name, part in (("emissions", emissions), ("face", face)):
-        if name not in options.skip:
+    for name, part in (("emissions", emissions), ("face", face), ("start", start)):
+        if name in chosen:
             report[name] = part(n)
             keep()
 

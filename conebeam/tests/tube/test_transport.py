@@ -209,6 +209,24 @@ def test_backscatter_of_tungsten_at_normal_incidence() -> None:
     assert sigma[scores.BACK] < 0.01
 
 
+def test_electrons_that_start_as_those_of_xtube_leave_as_those_of_beamnrc() -> None:
+    """0.2315 through the opening per electron, against 0.2453 from the face (docs/conebeam/tube.md)."""
+    opening = View(field_cm=10.0, distance_cm=1.1, with_heel=False)
+    xtube = ParallelRectangularBeam(depth_um=0.0978)
+    found, sigma, _ = run(40_000, Analog(), view=opening, elastic="sr", beam=xtube)
+    i = scores.FIELD_ELECTRONS
+    assert found[i] == pytest.approx(0.2315, abs=3.5 * sigma[i])
+    assert sigma[i] < 0.012 * found[i]
+    face, _, _ = run(40_000, Analog(), view=opening, elastic="sr")
+    assert face[i] > found[i] + 3.5 * sigma[i]
+
+
+def test_electrons_that_start_deeper_than_they_reach_stay() -> None:
+    mean, _, _ = run(2_000, Expected(), beam=ParallelRectangularBeam(depth_um=40.0))
+    assert mean[scores.BACK] == 0.0
+    assert 0.0 < mean[scores.FIELD] < run(2_000, Expected())[0][scores.FIELD]
+
+
 def test_a_wide_beam_blurs_the_spot_and_keeps_the_fluence() -> None:
     wide = ParallelRectangularBeam(half_y_mm=2.0, half_z_mm=2.0)
     point = ParallelRectangularBeam(half_y_mm=0.0, half_z_mm=0.0)

@@ -195,6 +195,8 @@ def test_k_alpha_is_counted_above_a_straight_continuum() -> None:
     ({"target": "Ag"}, "target must be one of W, W-Re, Mo, Rh, Cu (those with tables for electrons), not 'Ag'"),
     ({"filters": ("Al:-1mm",)}, "filters must read MATERIAL:THICKNESSmm such as 'Al:2.5mm', not 'Al:-1mm'"),
     ({"cut_kev": 60.0}, "cut_kev must be at most half of kvp, not 60 keV of 100 kV"),
+    ({"beam": ParallelRectangularBeam(depth_um=600.0)},
+     "beam.depth_um must be less than the target's thickness, 500 µm, not 600"),
     ({"voltage": 1.0}, "a xray tube must not have the unknown key 'voltage'; remove it"),
 ])  # fmt: skip
 def test_bad_tubes_are_one_sentence(changes: dict[str, Any], message: str) -> None:

@@ -182,7 +182,7 @@ def run_tube(
     for history in range(first, stop):
         counter, step = stream(seed, history)
         counter, started, x, y = start_electron(anode, counter, step)
-        waiting[0, 0], waiting[0, 1], waiting[0, 2], waiting[0, 3] = started, x, y, 0.0
+        waiting[0, 0], waiting[0, 1], waiting[0, 2], waiting[0, 3] = started, x, y, anode.depth
         waiting[0, 4], waiting[0, 5], waiting[0, 6] = (anode.along, anode.across, anode.inward)
         waiting[0, 7] = 0.0
         start_comb(aim, seed, history, now)

@@ -66,6 +66,7 @@ class Anode(NamedTuple):
     spot: int  # 0 rectangle, 1 Gaussian
     half_y: float  # half widths, or standard deviations
     half_z: float
+    depth: float  # below the face, where electrons start
     k_lines: tuple[float, float]  # photons above this energy are K lines where they are fluorescence, keV
     energy: float  # keV, largest
     ripple: float  # share by which the voltage falls between peaks

@@ -248,9 +248,9 @@ def _vacancies(p: physics.Physics, material: int, target: Target, cut: float) ->
 def _anode(tube: XrayTube) -> Anode:
     layers, angle = tube.layers, math.radians(tube.anode_angle_deg)
     two = (layers[0], layers[-1])
-    direction, spot, half_y, half_z = (-1.0, 0.0, 0.0), scores.GAUSSIAN, 0.0, 0.0
+    direction, spot, depth = (-1.0, 0.0, 0.0), scores.GAUSSIAN, 0.0
     if isinstance(tube.beam, ParallelRectangularBeam):
-        direction, spot = tube.beam.direction, 0
+        direction, spot, depth = tube.beam.direction, 0, 1e-4 * tube.beam.depth_um
         half_y, half_z = tube.beam.half_y_mm, tube.beam.half_z_mm
     else:
         half_y, half_z = tube.beam.sigma_y_mm, tube.beam.sigma_z_mm
@@ -263,7 +263,7 @@ def _anode(tube: XrayTube) -> Anode:
         electrons_per_gram=_pair(two, _electrons_per_gram),
         sine=math.sin(angle), cosine=math.cos(angle),
         along=-u * math.sin(angle), across=v, inward=-u * math.cos(angle),
-        spot=spot, half_y=0.1 * half_y, half_z=0.1 * half_z,
+        spot=spot, half_y=0.1 * half_y, half_z=0.1 * half_z, depth=depth,
         k_lines=_pair(two, _below_k_lines),
         energy=tube.kvp, ripple=tube.ripple,
     )  # fmt: skip
