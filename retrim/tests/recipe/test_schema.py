@@ -11,7 +11,7 @@ import pytest
 from retrim.errors import ConfigError
 from retrim.prune import ReweightedGroupLasso
 from retrim.recipe import parse, read
-from retrim.recipe.comparison import LassoMethod
+from retrim.recipe.comparison import LassoMethod, RetrainPart
 from retrim.recipe.run import make_pruner
 from retrim.recipe.schema import GroupLassoPart, MagnitudePart
 from retrim.structures import BlockColumns, Elements, Within
@@ -206,3 +206,10 @@ def test_group_lasso_by_inputs_over_epochs() -> None:
     few = part.pruner(5, None)
     assert isinstance(few, ReweightedGroupLasso)
     assert (few.over, few.batches) == (8, 4)  # half of the steps at most
+
+
+def test_retraining_is_scored_at_both_ends() -> None:
+    assert RetrainPart(epochs=10, rate=0.1).score_after == (0, 10)
+    assert RetrainPart(epochs=3, rate=0.1, score_after=(0, 1, 3)).score_after == (0, 1, 3)
+    with pytest.raises(ValueError, match="score_after must end with the 10 epochs of training, not 3"):
+        RetrainPart(epochs=10, rate=0.1, score_after=(0, 1, 3))

@@ -488,7 +488,7 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
         ),
         (
             {"retrain": {"epochs": 2, "rate": 0.1, "score_after": [0, 3]}},
-            "retrain: score_after must end with at most the 2 epochs, not 3",
+            "retrain: score_after must end with the 2 epochs of training, not 3",
         ),
         (
             {"retrain": {"epochs": 2, "rate": 0.1, "score_after": [1]}},

@@ -53,9 +53,16 @@ class StagePart(Part):
 
 
 class RetrainPart(StagePart):
-    """Masked retraining, and after which of its epochs to score; 0 is hard pruning itself."""
+    """Masked retraining, and after which of its epochs to score: 0 is hard pruning itself, and the last of them is one."""
 
-    score_after: tuple[int, ...] = (0, 1, 3)
+    score_after: tuple[int, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _at_both_ends(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "score_after" not in data and isinstance(data.get("epochs"), int):
+            return {**data, "score_after": (0, data["epochs"])}
+        return data
 
     @field_validator("score_after")
     @classmethod
@@ -68,9 +75,9 @@ class RetrainPart(StagePart):
 
     @model_validator(mode="after")
     def _within(self) -> RetrainPart:
-        if self.score_after[-1] > self.epochs:
+        if self.score_after[-1] != self.epochs:
             raise ValueError(
-                f"score_after must end with at most the {self.epochs} epochs, not {self.score_after[-1]}"
+                f"score_after must end with the {self.epochs} epochs of training, not {self.score_after[-1]}"
             )
         return self
 

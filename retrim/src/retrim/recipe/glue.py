@@ -24,7 +24,7 @@ from retrim.recipe.comparison import (
 from retrim.recipe.densities import UnevenPart
 from retrim.recipe.part import checked, read_toml
 from retrim.recipe.schema import DistilPart, valued
-from retrim.recipe.tasks import GluePart
+from retrim.recipe.tasks import GluePart, make_task
 from retrim.runtime.host import describe
 from retrim.structures import Structure, from_dict
 from retrim.torch.latency import measure
@@ -176,7 +176,9 @@ def run_glue(
     Parameters
     ----------
     model : str, optional
-        Default: the recipe's.
+        A folder, in that of `data` or anywhere, or a name on the Hub.  Default: the recipe's.
+    seed : int
+        Of pruning and retraining; the dense network is that of seed 0.
     rate : float, optional
         In place of the recipe's; `pruned/` and `packed/` then lie in `out/RATEx`.
 
@@ -194,9 +196,9 @@ def run_glue(
         raise MissingExtraError(f"retrim glue needs {error.name}: pip install 'retrim[hf]'") from None
     model = _checked(recipe, task, model, data)
     where, rate = _place(recipe, out, rate)
-    named = FineTuning(task=task, model=model, data=data).build(0)
-    globs = [rule.weights for rule in plan_for(named, recipe.structure, 1 / rate).rules]
     folder, name = (Path(), None) if data is None else (data.parent, data.name)
+    dense = make_task(recipe.comparison(task, model, name, ["*"], seed, rate).task, folder).build(0)
+    globs = [rule.weights for rule in plan_for(dense, recipe.structure, 1 / rate).rules]
     comparison = recipe.comparison(task, model, name, globs, seed, rate)
     run = ComparisonRun(comparison, folder, out, progress)
     baseline = run.baseline()

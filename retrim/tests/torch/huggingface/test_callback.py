@@ -39,6 +39,7 @@ STRUCTURE = BlockColumns(rows=16)
 PRUNERS: dict[str, Callable[[], Pruner]] = {
     "magnitude": lambda: Magnitude(CubicSchedule(begin=1, end=6, every=2)),
     "lasso": lambda: ReweightedGroupLasso(refresh_every=2),
+    "lasso by inputs": lambda: ReweightedGroupLasso(over=6, by_inputs=True, batches=2),
     "surgeon": lambda: OptimalBrainSurgeon(CubicSchedule(begin=0, end=6, every=3), batches=2),
     "admm": lambda: ADMM(rho=0.05, every=2),
     "slr": lambda: SLR(every=2),
@@ -75,6 +76,7 @@ def test_weights_reach_their_density_and_keep_it(
     trainer = make_trainer(model, pruning, Watch())
     trainer.train()
     assert len(pruning.pruner.targets) == 12 and pruning.pruner.hardened
+    assert pruning.pruner.unmeasured == ()
     assert all(share == 0.25 for share in seen[5:])
     assert seen[1] > 0.25
     for target in pruning.pruner.targets:
@@ -84,7 +86,7 @@ def test_weights_reach_their_density_and_keep_it(
     assert [entry["step"] for entry in logs] == [3, 6, 9, 12]
     assert logs[0]["prune_residual"] > 0 and logs[-1]["prune_residual"] == 0
     assert logs[-1]["prune_penalty"] == 0
-    assert (logs[0]["prune_penalty"] > 0) == (name in ("lasso", "admm")) or name == "slr"
+    assert (logs[0]["prune_penalty"] > 0) == (name in ("lasso", "lasso by inputs", "admm")) or name == "slr"
 
 
 @pytest.mark.parametrize("name", PRUNERS)
@@ -301,6 +303,90 @@ def test_weights_that_are_sharded(make_model: Any, make_trainer: Any, sentences:
         "pruning must see whole weights, but fsdp is set, which shards them: train in one process or with "
         "DistributedDataParallel"
     )
+
+
+def test_shards_that_accelerate_launch_chose(
+    make_model: Any, make_trainer: Any, sentences: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    model = make_model()
+    trainer = make_trainer(model, callback(model, "lasso", sentences))
+    monkeypatch.setitem(PartialState._shared_state, "distributed_type", DistributedType.DEEPSPEED)
+    refused(
+        ConfigError,
+        "pruning must see whole weights, but deepspeed is set, which shards them: train in one process or with "
+        "DistributedDataParallel",
+        lambda: trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control),
+    )
+
+
+def test_what_the_trainer_must_not_do(make_model: Any, make_trainer: Any, sentences: Any) -> None:
+    model = make_model()
+    pruning = callback(model, "lasso", sentences)
+    trainer = make_trainer(model, pruning)
+
+    def begin(model: Any) -> Any:
+        return lambda: pruning.on_train_begin(trainer.args, trainer.state, trainer.control, model=model)
+
+    refused(
+        ConfigError,
+        "pruning must see every step of one model, but the Trainer copies it to several GPUs: start it with torchrun, "
+        "or show it one GPU (CUDA_VISIBLE_DEVICES)",
+        begin(torch.nn.DataParallel(model)),
+    )
+    trainer.args.enable_jit_checkpoint = True
+    refused(
+        ConfigError,
+        "enable_jit_checkpoint must be off to prune: its checkpoints lack the pruner's state, and training could not "
+        "go on from them",
+        begin(model),
+    )
+    trainer.args.enable_jit_checkpoint = False
+    pruning.resume_from = Path("there")
+    refused(
+        ConfigError,
+        "the Trainer must resume where PruneCallback is to, but begins anew: call "
+        "trainer.train(resume_from_checkpoint='there'), or leave resume_from out",
+        trainer.train,
+    )
+
+
+def test_training_that_ends_dense_is_told(make_model: Any, make_trainer: Any, sentences: Any) -> None:
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_training_stop = state.global_step == 4
+
+    model = make_model()
+    with pytest.warns(
+        UserWarning, match="training ended after 4 steps, before the hard projection at 6: the model"
+    ):
+        make_trainer(model, callback(model, "lasso", sentences), Stop()).train()
+
+
+def test_inputs_that_were_not_measured_are_told(make_model: Any, make_trainer: Any, sentences: Any) -> None:
+    model = make_model()
+    pruning = callback(model, "surgeon", sentences, harden_at=0)  # before any step
+    with pytest.warns(
+        UserWarning, match=r"OptimalBrainSurgeon could not measure the inputs of .*query\.weight, "
+    ):
+        make_trainer(model, pruning).train()
+
+
+@pytest.mark.parametrize("name", ["surgeon", "lasso by inputs"])
+@pytest.mark.parametrize("again", [False, True], ids=["bf16", "computed again for the gradient"])
+def test_inputs_are_measured(
+    name: str, again: bool, make_model: Any, make_trainer: Any, sentences: Any
+) -> None:
+    model = make_model()
+    pruning = callback(model, name, sentences)
+    if again:
+        model.activation_checkpointing_enable()
+    make_trainer(model, pruning, bf16=not again).train()
+    assert pruning.pruner.hardened and pruning.pruner.unmeasured == ()
 
 
 def test_a_probe_needs_batches_with_labels(make_model: Any, sentences: Any) -> None:

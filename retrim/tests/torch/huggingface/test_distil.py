@@ -169,17 +169,48 @@ def test_accumulated_batches_give_the_gradient_of_one(
         torch.testing.assert_close(found[1][name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_a_mixin_for_trainers_of_ones_own(make_model: Any, make_trainer: Any) -> None:
+def test_a_mixin_for_trainers_of_ones_own(make_model: Any, make_trainer: Any, sentences: Any) -> None:
     from transformers import Trainer
 
     class Own(Trainer):
-        pass
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+            found = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+            return (2 * found[0], found[1]) if return_outputs else 2 * found[0]
 
     class Taught(DistillationMixin, Own):
         pass
 
-    trainer = make_trainer(make_model(), kind=Taught, more={"teacher": make_model(seed=1)})
+    student = make_model()
+    trainer = make_trainer(student, kind=Taught, more={"teacher": make_model(seed=1)}, max_steps=2)
     assert trainer.distillation == Distillation()
+    trainer.train()
+    told = trainer.evaluate(sentences)["eval_loss"]
+    batch = batch_of(sentences, slice(0, len(sentences)))
+    with torch.no_grad():
+        assert told == pytest.approx(2 * float(student.eval()(**batch).loss), rel=1e-4)
+
+
+def test_classes_that_do_not_exclude_each_other(make_model: Any, make_trainer: Any) -> None:
+    student = make_model(problem_type="multi_label_classification")
+    with pytest.raises(ConfigError) as caught:
+        teaching(make_trainer, student, make_model(seed=1))
+    assert str(caught.value) == (
+        "classes must exclude each other for a teacher's softmax to mean anything, but the model's problem_type is "
+        "'multi_label_classification'"
+    )
+
+
+def test_padding_is_no_answer() -> None:
+    """Start and end of an answer among tokens that count, as if the others were not there."""
+    torch.manual_seed(0)
+    ours, theirs = ({"start_logits": torch.randn(1, 6), "end_logits": torch.randn(1, 6)} for _ in range(2))
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0]])
+    shares = Distillation(logits=0.5, hidden=0.0)
+    cut = [{name: value[:, :4] for name, value in output.items()} for output in (ours, theirs)]
+    wanted = distilled(shares, torch.tensor(1.0), *cut)
+    got = distilled(shares, torch.tensor(1.0), ours, theirs, mask)
+    torch.testing.assert_close(got, wanted)
+    assert not torch.isclose(distilled(shares, torch.tensor(1.0), ours, theirs), wanted)
 
 
 def test_a_student_cannot_teach_itself(make_model: Any, make_trainer: Any) -> None:

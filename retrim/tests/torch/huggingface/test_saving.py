@@ -392,6 +392,32 @@ def test_a_plan_of_ones_own(make_model: Any, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(fast), logits(model), rtol=1e-4, atol=1e-5)
 
 
+def test_a_weight_that_no_layer_runs_packed(tmp_path: Path) -> None:
+    import transformers as hf
+
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    model, pruner = hf.ViTForImageClassification(hf.ViTConfig(image_size=32, **small)), Magnitude()
+    rule = Rule(weights="*projection.weight", structure=Filters(), density=0.5)
+    pruner.prepare(model, Plan([rule]))
+    pruner.harden()
+    save_pruned(model, pruner, tmp_path / "pruned")
+    with pytest.raises(
+        ConfigError, match=r"projection.weight: a packed weight must be that of a linear layer"
+    ):
+        pack_pretrained(tmp_path / "pruned", tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+
+
+def test_another_model_than_was_pruned(make_model: Any, tmp_path: Path) -> None:
+    model = make_model()
+    pruner = hardened(model)
+    with pytest.raises(
+        ConfigError, match=r"the one that the pruner was prepared on, but '.*' is not its weight"
+    ):
+        save_pruned(make_model(), pruner, tmp_path / "pruned")
+    assert not (tmp_path / "pruned").exists()
+
+
 def test_a_fresh_process_needs_only_the_import_of_retrim(packed: Path) -> None:
     program = (
         "import sys, retrim.torch\n"

@@ -88,10 +88,9 @@ def test_a_checkpoint_is_pruned_saved_and_packed(folder: Path, checkpoint: Path)
     assert float((wanted - reached).abs().max()) <= 1e-4 * float(wanted.abs().max())
     assert PackedLinear in {type(module) for module in packed.modules()}
 
-    before = {path: path.stat().st_mtime_ns for path in (folder / "run").glob("*.pt")}
-    assert before
     again = call(*options, folder=folder)
     assert again.returncode == 0, again.stderr
+    # with the seconds that a step took: nothing was trained again
     assert json.loads((folder / "r.json").read_text())["row"] == found["row"]
 
     repacked = call("pack", "run/pruned", folder=folder)

@@ -174,8 +174,11 @@ def test_a_student_learns_from_unlabelled_text_too(task: FineTuning, key: str) -
         assert taught.loss(student, batch).item() == pytest.approx(wanted.item(), rel=1e-4)
     else:
         own = functional.cross_entropy(out[there], batch.labels[there])
-        rest = taught.loss(student, batch).item() - 0.5 * own.item()
-        assert rest > 0
+        heat = taught.distillation.temperature
+        p, q = ((logits / heat).log_softmax(dim=-1) for logits in (soft, out))
+        apart = heat**2 * (p.exp() * (p - q)).sum(dim=-1).mean()
+        wanted = 0.5 * own + 0.5 * apart
+        assert taught.loss(student, batch).item() == pytest.approx(wanted.item(), rel=1e-4)
     nothing = replace(batch, labels=torch.full_like(batch.labels, torch.nan if key == "stsb" else -1))
     assert plain.loss(student, nothing).item() == 0
 
@@ -205,3 +208,31 @@ def test_what_is_no_checkpoint_is_named(task: FineTuning, tmp_path: Path) -> Non
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="examples must be at most the 160 of the training set, not 161"):
         _ = replace(task, examples=161).steps
+
+
+def test_the_head_of_another_task_begins_anew(task: FineTuning, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    three = AutoModelForSequenceClassification.from_pretrained(task.model, num_labels=3)
+    three.save_pretrained(tmp_path / "three")
+    for path in Path(task.model).glob("tokenizer*"):
+        (tmp_path / "three" / path.name).write_bytes(path.read_bytes())
+    found = replace(task, model=str(tmp_path / "three")).build(0)
+    assert found.classifier.weight.shape[0] == 2
+    kept = found.base_model.state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in three.base_model.state_dict().items())
+
+
+def test_a_checkpoint_that_lacks_the_model_is_refused(task: FineTuning, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    there = tmp_path / "renamed"
+    there.mkdir()
+    for path in Path(task.model).iterdir():
+        (there / path.name).write_bytes(path.read_bytes())
+    weights = load_file(there / "model.safetensors")
+    save_file({f"compiled.{n}": v for n, v in weights.items()}, there / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        ConfigError, match=r"100% of its weights are not there, '.*' among them: save it anew"
+    ):
+        replace(task, model=str(there)).build(0)

@@ -112,6 +112,10 @@ def test_a_wrong_split_is_refused_first(monkeypatch):
             Data(sentence1=["a"], label=[0]),
             "must have the columns sentence1, sentence2, label, but lacks sentence2: give a folder to read_glue instead",
         ),
+        (
+            Data(sentence1=["a", "c"], sentence2=["b", None], label=[0, 1]),
+            "must have text in every row of sentence2, but has none in some: give a folder to read_glue instead",
+        ),
         *(
             (
                 Data(sentence1=["a"] * len(labels), sentence2=["b"] * len(labels), label=labels),

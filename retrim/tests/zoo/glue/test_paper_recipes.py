@@ -131,7 +131,7 @@ def test_several_rates_have_folders_of_their_own(
     tiny: Callable[[str], Path], data: Path, tmp_path: Path
 ) -> None:
     recipe = shortened(read_glue_recipe(PAPER[0]), rates=(2.0, 4.0))
-    folder = str(tiny("bert"))
+    folder = tiny("bert").name  # it lies beside the data
     results = [
         run_glue(recipe, "sst2", folder, data, tmp_path / "run", rate=rate) for rate in recipe.every_rate
     ]

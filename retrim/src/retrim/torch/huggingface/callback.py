@@ -11,10 +11,13 @@ FSDP or DeepSpeed, which shard them.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
@@ -91,13 +94,21 @@ class PruneCallback(TrainerCallback):
         Raises
         ------
         ConfigError, ShapeError, DensityError, WeightError
-            As `Pruner.prepare` does; if weights are sharded, tied to an embedding or pruned
-            already; if hardening would come after the last step.
+            As `Pruner.prepare` does; if weights are sharded or in several threads' copies, tied to an embedding or
+            pruned already; if hardening would come after the last step; if the Trainer does not resume
+            though `resume_from` is given, or is to write checkpoints without its callbacks.
         CheckpointError
             If the checkpoint has no state of this pruner and plan for these weights.
         """
+        _refuse_copies(model)
         whole = _unwrapped(model)
         _refuse_shards(args, whole)
+        _refuse_jit(args)
+        if self.resume_from is not None and not state.global_step:
+            raise ConfigError(
+                f"the Trainer must resume where PruneCallback is to, but begins anew: call "
+                f"trainer.train(resume_from_checkpoint={str(self.resume_from)!r}), or leave resume_from out"
+            )
         self._harden_step = _step_of(self.harden_at, state.max_steps)
         self.pruner.prepare(whole, self.plan)
         _refuse_embeddings(whole, self.pruner.targets)
@@ -122,6 +133,17 @@ class PruneCallback(TrainerCallback):
         done = state.global_step + 1  # the Trainer counts after this call
         if not self.pruner.hardened and done >= self._harden_step:
             self._harden(state)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell of a training that ended dense."""
+        if not self.pruner.hardened:
+            warnings.warn(
+                f"training ended after {state.global_step} steps, before the hard projection at {self._harden_step}: "
+                "the model is not pruned; call pruner.harden(), or train on",
+                stacklevel=2,
+            )
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -152,6 +174,12 @@ class PruneCallback(TrainerCallback):
 
     def _harden(self, state: TrainerState) -> None:
         self.hardened = self.pruner.harden()
+        if self.pruner.unmeasured:
+            warnings.warn(
+                f"{type(self.pruner).__name__} could not measure the inputs of {', '.join(self.pruner.unmeasured)}: "
+                "these weights were pruned by their norms",
+                stacklevel=2,
+            )
         state.best_metric = state.best_model_checkpoint = state.best_global_step = None
 
     def _digest(self) -> str:
@@ -178,7 +206,7 @@ def _folder(args: TrainingArguments, state: TrainerState) -> Path:
 
 def _unwrapped(model: Any) -> nn.Module:
     """The model itself, whatever Accelerate or torch.compile put around it."""
-    while isinstance(model, DataParallel | DistributedDataParallel) or hasattr(model, "_orig_mod"):
+    while isinstance(model, DistributedDataParallel) or hasattr(model, "_orig_mod"):
         model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
     found: nn.Module = model
     return found
@@ -204,12 +232,30 @@ def _step_of(harden_at: float, steps: int) -> int:
 
 def _refuse_shards(args: TrainingArguments, model: nn.Module) -> None:
     named = [name for name in ("fsdp", "deepspeed") if getattr(args, name, None)]
+    kind = PartialState().distributed_type  # `accelerate launch` sets it without a word in the arguments
+    named += [kind.value.lower()] if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) else []
     if any(hasattr(parameter, "placements") for parameter in model.parameters()):  # a DTensor
         named.append("a device mesh")
     if named:
         raise ConfigError(
             f"pruning must see whole weights, but {named[0]} is set, which shards them: train in one process or "
             "with DistributedDataParallel"
+        )
+
+
+def _refuse_copies(model: Any) -> None:
+    if isinstance(model, DataParallel):
+        raise ConfigError(
+            "pruning must see every step of one model, but the Trainer copies it to several GPUs: start it with "
+            "torchrun, or show it one GPU (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def _refuse_jit(args: TrainingArguments) -> None:
+    if getattr(args, "enable_jit_checkpoint", False):
+        raise ConfigError(
+            "enable_jit_checkpoint must be off to prune: its checkpoints lack the pruner's state, and training could "
+            "not go on from them"
         )
 
 

@@ -45,7 +45,8 @@ class DistillationMixin(_Base):
     Raises
     ------
     ConfigError
-        If the teacher is the student itself; in training, if the two give nothing to compare.
+        If the teacher is the student itself, or classes do not exclude each other; in training, if the two give
+        nothing to compare.
     ShapeError
         In training, if logits or hidden states differ in shape.
 
@@ -64,6 +65,11 @@ class DistillationMixin(_Base):
             raise ConfigError(
                 "the teacher must be a model of its own, not the student: load it a second time, or copy.deepcopy it"
             )
+        if getattr(getattr(self.model, "config", None), "problem_type", None) == "multi_label_classification":
+            raise ConfigError(
+                "classes must exclude each other for a teacher's softmax to mean anything, but the model's "
+                "problem_type is 'multi_label_classification'"
+            )
         self.teacher = teacher.eval().requires_grad_(False).to(self.args.device)
         self.distillation = Distillation() if distillation is None else distillation
 
@@ -76,7 +82,9 @@ class DistillationMixin(_Base):
     ) -> Any:
         """The mixed loss while `model` trains, its own loss else."""
         if not model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(
+                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+            )
         extra = {"output_hidden_states": True} if self.distillation.hidden else {}
         asked = {name: value for name, value in inputs.items() if name != "labels"} | extra
         loss, ours = super().compute_loss(model, {**inputs, **extra}, return_outputs=True)
@@ -147,7 +155,10 @@ def _logits(output: Mapping[str, Any], mask: torch.Tensor | None) -> torch.Tenso
     if output.get("logits") is not None:
         return _counted(output["logits"].float(), mask)
     if output.get("start_logits") is not None:
-        return torch.stack([output["start_logits"].float(), output["end_logits"].float()], dim=1)
+        found = torch.stack([output["start_logits"].float(), output["end_logits"].float()], dim=1)
+        if mask is None:
+            return found
+        return found.masked_fill(~mask.bool()[:, None], torch.finfo(found.dtype).min)
     raise ConfigError(f"student and teacher must give logits to compare, not {', '.join(output)}")
 
 

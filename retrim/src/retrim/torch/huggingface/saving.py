@@ -29,7 +29,7 @@ from retrim.prune import Magnitude, Plan, Pruner, Rule, Target
 from retrim.structures import from_dict
 from retrim.torch.huggingface.manifest import FILE, PrunedManifest, manifest_of, read_manifest, write_manifest
 from retrim.torch.huggingface.quantizer import WEIGHTS_FILE, RetrimConfig
-from retrim.torch.packing import pack
+from retrim.torch.packing import owner_of, pack
 
 _CONFIG = "config.json"
 _ALONGSIDE = {".jinja", ".json", ".md", ".model", ".txt"}
@@ -56,15 +56,22 @@ def save_pruned(model: nn.Module, pruner: Pruner, folder: str | os.PathLike[str]
     Raises
     ------
     ConfigError
-        If the pruner was not hardened, or a weight has left its structure since, or it is no model of transformers.
+        If the pruner was not hardened, or holds another model's weights, or it is no model of transformers.
     ArtifactError
-        If the folder cannot be written to.
+        If a weight has left its structure since, or the folder cannot be written to.
     """
     if not isinstance(model, PreTrainedModel):
         raise ConfigError(
             f"the model must be one of transformers, not {type(model).__name__}: pack it with retrim.pack instead"
         )
     manifest = manifest_of(pruner, type(model).__name__)
+    here = dict(model.named_parameters(remove_duplicate=False))
+    for target in pruner.targets:
+        if here.get(target.name) is not target.parameter:
+            raise ConfigError(
+                f"the model must be the one that the pruner was prepared on, but {target.name!r} is not its weight: "
+                "save that model, not a copy"
+            )
     for target in pruner.targets:
         _check_feasible(target, "call pruner.step() after every optimiser step, or harden again")
     target_folder = _made(folder)
@@ -124,6 +131,8 @@ def pack_pretrained(
         },
         precisions=precisions,
     )
+    for name, weight in artifact.weights.items():
+        owner_of(model, name, weight.kind)  # what could not be loaded again is not written
     _write(_made(goal), source, artifact)
     return goal
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -119,14 +119,18 @@ class FineTuning(Task):
         labels: dict[str, Any] = {} if glue.regression else {"id2label": dict(enumerate(glue.names))}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            built: nn.Module = self._loaded(
+            built, report = self._loaded(
                 AutoModelForSequenceClassification,
                 num_labels=glue.outputs,
                 problem_type=kind,
                 dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # the head of another task: this one's begins at random
+                output_loading_info=True,
                 **labels,
             )
-        return built
+        _check_found(self.model, built, report["missing_keys"])
+        found: nn.Module = built
+        return found
 
     @property
     def steps(self) -> int:
@@ -267,6 +271,18 @@ class FineTuning(Task):
             ) from error
         finally:
             talk.set_verbosity(said)
+
+
+def _check_found(name: str, model: nn.Module, missing: Iterable[str]) -> None:
+    """Refuse a checkpoint of which little is the model's: all but a head must be there."""
+    absent = set(missing)
+    sizes = {key: tensor.numel() for key, tensor in model.state_dict().items()}
+    share = sum(size for key, size in sizes.items() if key in absent) / sum(sizes.values())
+    if share > 0.5:
+        raise ConfigError(
+            f"model {name!r} must be a checkpoint of {type(model).__name__}, but {share:.0%} of its weights are not "
+            f"there, {sorted(absent)[0]!r} among them: save it anew with save_pretrained"
+        )
 
 
 def _joined(own: Examples, more: Examples, regression: bool) -> Examples:

@@ -83,7 +83,13 @@ def _examples(data: Any, task: GlueTask) -> Examples:
             f"{REPOSITORY}, {task.key}, must have the columns {', '.join(task.hub)}, label, but lacks "
             f"{', '.join(absent)}: give a folder to read_glue instead"
         )
-    texts = [[str(text) for text in data[name]] for name in task.hub]
+    texts = [list(data[name]) for name in task.hub]
+    for name, column in zip(task.hub, texts, strict=True):
+        if not all(isinstance(text, str) for text in column):
+            raise DataError(
+                f"{REPOSITORY}, {task.key}, must have text in every row of {name}, but has none in some: give a folder "
+                "to read_glue instead"
+            )
     labels = np.array(list(data["label"]), dtype=np.float64)  # None becomes NaN
     most = MOST_SIMILAR if task.regression else float(task.outputs - 1)
     if not len(labels) or not ((labels >= 0) & (labels <= most)).all():
