@@ -23,11 +23,12 @@ from torch import nn
 from retrim.errors import CheckpointError
 from retrim.files import replacing
 from retrim.prune import Hardened, Pruner
+from retrim.prune.digest import model_digest
 from retrim.prune.lagrangian import AugmentedLagrangian
 from retrim.recipe.comparison import Comparison, FormsPart, MethodPart
 from retrim.recipe.densities import plan_of
 from retrim.recipe.earlier import Earlier
-from retrim.recipe.tasks import make_task
+from retrim.recipe.tasks import GluePart, make_task
 from retrim.recipe.watching import watched
 from retrim.zoo.fit import Curve, fit
 from retrim.zoo.task import Task
@@ -94,11 +95,25 @@ class ComparisonRun:
         for method in self.recipe.methods:
             method.pruner.pruner(self.task.steps, None)  # what cannot be made is told before any training
         model = self.task.build(0)
+        if isinstance(self.recipe.task, GluePart):
+            self._check_checkpoint(model, self.recipe.task.model)
         if self.recipe.dense is not None:
             path = self.folder / f"dense-{self._key(None)}.pt"
             stage = self.recipe.dense.stage()
             fit(self.task, model, stage, seed=0, checkpoint=path, on_step=self._reporter("dense"))
         return model
+
+    def _check_checkpoint(self, model: nn.Module, name: str) -> None:
+        """Refuse a folder whose results are those of other weights under the same name."""
+        path = self.folder / f"checkpoint-{self._key(None)}.json"
+        digest = {"sha256": model_digest(model)}
+        if not path.exists():
+            self._keep(path, digest)
+        elif self._kept(path) != digest:
+            raise CheckpointError(
+                f"{str(self.folder)!r} must hold runs of one checkpoint, but what lay under {name!r} when they were made "
+                "was another: use another folder, or remove it"
+            )
 
     def baseline(self) -> dict[str, float]:
         """The dense network's score."""

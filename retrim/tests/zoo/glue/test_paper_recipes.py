@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from retrim.errors import ConfigError
+from retrim.errors import CheckpointError, ConfigError
 from retrim.recipe.glue import GlueRecipe, read_glue_recipe, run_glue
 from retrim.zoo.glue import TASKS
 
@@ -125,6 +126,23 @@ def test_heads_and_densities_by_sensitivity(tiny: Callable[[str], Path], data: P
         tmp_path / "run",
     )
     assert len(set(other["densities"].values())) == 1  # a branch of its own
+
+
+def test_another_checkpoint_of_the_same_name(tiny: Callable[[str], Path], data: Path, tmp_path: Path) -> None:
+    recipe = shortened(read_glue_recipe(PAPER[0]))
+    folder = tiny("bert")
+    first = run_glue(recipe, "sst2", str(folder), data, tmp_path / "run")
+    assert run_glue(recipe, "sst2", str(folder), data, tmp_path / "run")["row"] == first["row"]
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: 2 * value for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(CheckpointError) as caught:
+        run_glue(recipe, "sst2", str(folder), data, tmp_path / "run")
+    assert str(caught.value) == (
+        f"{str(tmp_path / 'run')!r} must hold runs of one checkpoint, but what lay under {str(folder)!r} when they were "
+        "made was another: use another folder, or remove it"
+    )
 
 
 def test_several_rates_have_folders_of_their_own(
