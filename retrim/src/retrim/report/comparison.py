@@ -19,6 +19,8 @@ COLOURS = {
     "one-shot magnitude": "#6b6b6b",
     "gradual magnitude": "#a08a5b",
     "group lasso": "#2e7d4f",
+    "group lasso, selective": "#8fc7a3",
+    "group lasso, by inputs": "#d9a21b",
     "optimal brain surgeon": "#a3324b",
 }
 
@@ -73,7 +75,8 @@ def _scores(axis: Any, rows: Sequence[Mapping[str, Any]], result: Mapping[str, A
     axis.set_xticks([], minor=True)
     epochs = f"{after} epoch{'' if after == '1' else 's'}"
     when = "at hard pruning" if after == "0" else f"after {epochs} of retraining"
-    axis.set(title=f"{rows[0]['forms']}, {when}", xlabel="rate", ylabel=f"{metric}, %")
+    axis.set_title(f"{rows[0]['forms']}, {when}", fontsize="medium")
+    axis.set(xlabel="rate", ylabel=f"{metric}, %")
     axis.legend()
 
 
