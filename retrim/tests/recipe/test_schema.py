@@ -211,5 +211,6 @@ def test_group_lasso_by_inputs_over_epochs() -> None:
 def test_retraining_is_scored_at_both_ends() -> None:
     assert RetrainPart(epochs=10, rate=0.1).score_after == (0, 10)
     assert RetrainPart(epochs=3, rate=0.1, score_after=(0, 1, 3)).score_after == (0, 1, 3)
+    assert RetrainPart(epochs=3, rate=0.1, score_after=(0,)).score_after == (0,)  # no retraining
     with pytest.raises(ValueError, match="score_after must end with the 10 epochs of training, not 3"):
         RetrainPart(epochs=10, rate=0.1, score_after=(0, 1, 3))

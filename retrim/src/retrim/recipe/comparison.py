@@ -53,7 +53,9 @@ class StagePart(Part):
 
 
 class RetrainPart(StagePart):
-    """Masked retraining, and after which of its epochs to score: 0 is hard pruning itself, and the last of them is one."""
+    """Masked retraining, and after which of its epochs to score: 0 is hard pruning itself, alone it leaves retraining out;
+    else the last epoch is one of them.
+    """
 
     score_after: tuple[int, ...] = ()
 
@@ -75,7 +77,7 @@ class RetrainPart(StagePart):
 
     @model_validator(mode="after")
     def _within(self) -> RetrainPart:
-        if self.score_after[-1] != self.epochs:
+        if self.score_after[-1] not in (0, self.epochs):
             raise ValueError(
                 f"score_after must end with the {self.epochs} epochs of training, not {self.score_after[-1]}"
             )
