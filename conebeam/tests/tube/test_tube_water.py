@@ -39,7 +39,23 @@ def test_a_quick_run_writes_every_table(
     theirs = [row["spekpy"] for row in report["columns table"]]
     assert theirs[0] / theirs[-1] == pytest.approx(0.928, abs=0.01)
     assert report["fluence per electron over SpekPy's"] == pytest.approx(1.0, abs=0.1)
-    assert "y within 2 % of the axis value" in capsys.readouterr().out
+    assert "y: SpekPy's within 2 % of the axis value" in capsys.readouterr().out
+
+
+def test_profiles_are_compared_in_shares_of_the_axis_value(script: ModuleType) -> None:
+    """0.019 of the axis value apart is within 2 % of it, also where it is a tenth of the value there."""
+    depth = [
+        {"depth_cm": 1, "spekpy difference": 0.0, "spekpy axis spectrum difference": 0.0, "spekpy sigma": 0.0}
+    ]
+    rows = [
+        {"cm": cm, "tube": value, "spekpy": theirs, "difference": value / theirs - 1, "sigma": 0.0, "difference sigma": 0.0}
+        for cm, value, theirs in ((0.5, 1.0, 1.0), (1.5, 0.9, 0.9), (2.5, 0.19, 0.171), (3.5, 0.19, 0.215))
+    ]  # fmt: skip
+    found = script.summary({"depth": depth, "x": rows, "y": rows})
+    for name in "yx":
+        assert found[f"{name}: SpekPy's within 2 % of the axis value"] == 0.75
+        assert found[f"{name}: SpekPy's within 2 %"] == 0.5
+        assert found[f"{name}: flat within 2 %"] == 0.25
 
 
 def test_shares_count_both_signs(script: ModuleType) -> None:
