@@ -195,7 +195,7 @@ class Pruner(ABC):
             Before `prepare`.
         """
         if self._targets is None:
-            raise ConfigError(f"{type(self).__name__}.prepare(model, plan) must be called first")
+            raise self._unprepared()
         return self._targets
 
     @property
@@ -208,7 +208,7 @@ class Pruner(ABC):
             Before `prepare`.
         """
         if self._model is None:
-            raise ConfigError(f"{type(self).__name__}.prepare(model, plan) must be called first")
+            raise self._unprepared()
         return self._model
 
     @property
@@ -261,6 +261,9 @@ class Pruner(ABC):
     def _projected(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
         """What a weight becomes in its structure."""
         return target.structure.project(matrix, target.density)
+
+    def _unprepared(self) -> ConfigError:
+        return ConfigError(f"{type(self).__name__}.prepare(model, plan) must be called first")
 
     def _plan(self) -> dict[str, str]:
         """What each weight is held to, in words."""
