@@ -28,6 +28,7 @@ from retrim.recipe.tasks import GluePart, make_task
 from retrim.runtime.host import describe
 from retrim.structures import Structure, from_dict
 from retrim.torch.latency import measure
+from retrim.zoo.glue.checkpoint import positions
 from retrim.zoo.glue.finetuning import FineTuning
 from retrim.zoo.glue.tasks import find_task
 
@@ -206,7 +207,7 @@ def run_glue(
     pruned, pruner, row = run.trained(branch)
     sizes, packed = _saved(run, pruned, pruner, where)
     assert isinstance(run.task, FineTuning)  # noqa: S101 - the recipe made it
-    tokens = min(_TOKENS, int(run.task.tokenizer.model_max_length))
+    tokens = min(_TOKENS, positions(pruned) or _TOKENS)
     words = torch.randint(5, int(pruned.config.vocab_size), (1, tokens))  # type: ignore[union-attr,arg-type]
     return {
         "kind": "glue",

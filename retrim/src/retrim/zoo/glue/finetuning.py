@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from retrim.errors import ConfigError
 from retrim.torch import Distillation
+from retrim.zoo.glue.checkpoint import check_found, check_length, order_classes_
 from retrim.zoo.glue.encode import Encoded, Tokens, encode
 from retrim.zoo.glue.examples import Examples
 from retrim.zoo.glue.hub import load_hub
@@ -105,16 +106,17 @@ class FineTuning(Task):
         return replace(self, teacher=teacher.eval())
 
     def build(self, seed: int) -> nn.Module:
-        """The checkpoint with a head for the task; `seed` decides a head that is missing.
+        """The checkpoint with a head for the task, classes in GLUE's order; `seed` decides a head that is missing.
 
         Raises
         ------
         ConfigError
-            If there is no such checkpoint.
+            If there is no such checkpoint, or it has fewer positions than `max_length`.
         """
-        from transformers import AutoModelForSequenceClassification
+        from transformers import AutoConfig, AutoModelForSequenceClassification
 
         glue = self.glue
+        called = self._loaded(AutoConfig).id2label
         kind = "regression" if glue.regression else "single_label_classification"
         labels: dict[str, Any] = {} if glue.regression else {"id2label": dict(enumerate(glue.names))}
         with torch.random.fork_rng(devices=[]):
@@ -128,7 +130,9 @@ class FineTuning(Task):
                 output_loading_info=True,
                 **labels,
             )
-        _check_found(self.model, built, report["missing_keys"])
+        check_found(self.model, built, report["missing_keys"])
+        check_length(self.model, built, self.max_length)
+        order_classes_(self.model, built, glue, called)
         found: nn.Module = built
         return found
 
@@ -271,18 +275,6 @@ class FineTuning(Task):
             ) from error
         finally:
             talk.set_verbosity(said)
-
-
-def _check_found(name: str, model: nn.Module, missing: Iterable[str]) -> None:
-    """Refuse a checkpoint of which little is the model's: all but a head must be there."""
-    absent = set(missing)
-    sizes = {key: tensor.numel() for key, tensor in model.state_dict().items()}
-    share = sum(size for key, size in sizes.items() if key in absent) / sum(sizes.values())
-    if share > 0.5:
-        raise ConfigError(
-            f"model {name!r} must be a checkpoint of {type(model).__name__}, but {share:.0%} of its weights are not "
-            f"there, {sorted(absent)[0]!r} among them: save it anew with save_pretrained"
-        )
 
 
 def _joined(own: Examples, more: Examples, regression: bool) -> Examples:
