@@ -142,12 +142,21 @@ def rivals(folder: Path, inputs: Inputs, threads: int) -> dict[str, Run]:
     dense = load(folder)
     plain = load(folder, attn_implementation="eager")  # what the exporters can follow
     compiled = torch.compile(dense)
-    return {
-        "PyTorch": in_torch(dense, inputs),
-        "torch.compile": in_torch(compiled, inputs),
-        "ONNX Runtime": in_onnxruntime(plain, inputs, threads),
-        "OpenVINO": in_openvino(load(folder), inputs, threads),
+    made: dict[str, Callable[[], Run]] = {
+        "PyTorch": lambda: in_torch(dense, inputs),
+        "torch.compile": lambda: in_torch(compiled, inputs),
+        "ONNX Runtime": lambda: in_onnxruntime(plain, inputs, threads),
+        "OpenVINO": lambda: in_openvino(load(folder), inputs, threads),
     }
+    found = {}
+    for name, make in made.items():
+        try:
+            found[name] = make()
+        except Exception as error:
+            if name == "PyTorch":
+                raise
+            warnings.warn(f"{name} cannot run this model and is left out: {error}", stacklevel=2)
+    return found
 
 
 def held_to(runs: dict[str, Run], reference: np.ndarray) -> None:

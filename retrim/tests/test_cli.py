@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from retrim import __version__
+from retrim.cli import app
+from retrim.errors import ConfigError
 from retrim.runtime import isa
 from retrim.zoo.training import load_state
 
@@ -88,7 +90,7 @@ def test_results_of_prune_and_pack(folder: Path) -> None:
 
 
 def test_inspect_shows_every_layer(folder: Path) -> None:
-    done = call(folder, "inspect", MODEL, "--json", "inspect.json", COLUMNS="100")
+    done = call(folder, "inspect", "runs/small", "--json", "inspect.json", COLUMNS="100")
     found = json.loads((folder / "inspect.json").read_text())
     assert done.returncode == 0 and done.stderr == ""
     assert [layer["shape"] for layer in found["layers"]] == [[128, 32], [32, 128]] * 2
@@ -125,13 +127,20 @@ def test_eval_scores_the_packed_model(folder: Path) -> None:
     found = json.loads((folder / "eval.json").read_text())
     assert done.returncode == 0 and "next-token accuracy" in done.stdout
     assert 0 < found["accuracy"] < 1 and found["tokens"] > 300
+    assert (found["same_corpus"], found["trained_on"]) == (True, "text.py")
+    assert "trained on other text" not in done.stdout
+    (folder / "other.py").write_text(TEXT + "x = 1\n")
+    done = call(folder, "eval", MODEL, "--corpus", "other.py", COLUMNS="200")
+    assert (
+        "The model was trained on other text, text.py: name it by --corpus to score on that." in done.stdout
+    )
 
 
 def test_bench_times_and_draws(folder: Path) -> None:
-    done = call(
-        folder, "bench", MODEL, "--tokens", "16", "--seconds", "0.2", "--json", "b.json", "--html", "b.html"
-    )
-    row = json.loads((folder / "b.json").read_text())["rows"][0]
+    done = call(folder, "bench", MODEL, "--seconds", "0.2", "--json", "b.json", "--html", "b.html")
+    found = json.loads((folder / "b.json").read_text())
+    assert found["settings"]["tokens"] == 32  # the model's context
+    row = found["rows"][0]
     assert done.returncode == 0, done.stderr
     assert f"{row['speedup']:.2f}×" in done.stdout
     assert (folder / "b.html").read_text().startswith("<!DOCTYPE html>")
@@ -253,8 +262,7 @@ def test_files_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
     )
     refused(
         call(folder, "inspect", MODEL, "--json", str(file / "x.json")),
-        f"result {str(file / 'x.json')!r} cannot be written: Not a directory; free some space or choose another "
-        "folder",
+        f"file {str(file / 'x.json')!r} must lie in a folder that is there, but {str(file)!r} is none: make it first",
     )
     refused(
         call(folder, "pack", "runs/small", str(file / "m.safetensors")),
@@ -291,3 +299,56 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     assert found is not None
     (checkpoint,) = tmp_path.glob("runs/long/dense-*.pt")
     assert load_state(checkpoint)["step"] == int(found[1])
+
+
+def test_results_that_could_not_be_kept_are_told_before_any_work(tmp_path: Path) -> None:
+    """Checked with the options themselves: files and recipes that they name need not be there."""
+    gone = str(tmp_path / "gone" / "x.json")
+    folders = [
+        ["experiment", "slr", "r.toml", "--json", gone],
+        ["glue", "--task", "sst2", "--recipe", "r.toml", "--json", gone],
+        ["levels", "r.toml", "--table", gone],
+        ["levels", "r.toml", "--artifact", gone],
+        ["report", "r.json", "--html", gone],
+        ["simulate", "--json", gone],
+    ]
+    for arguments in folders:
+        with pytest.raises(ConfigError) as caught:
+            app(arguments, standalone_mode=False)
+        assert str(caught.value) == (
+            f"file {gone!r} must lie in a folder that is there, but {str(tmp_path / 'gone')!r} is none: make it first"
+        )
+    with pytest.raises(ConfigError, match="must be a file to write to, but is a folder: name a file in it"):
+        app(["prune", "r.toml", "--json", str(tmp_path)], standalone_mode=False)
+    with pytest.raises(ConfigError, match=r"picture 'x.xyz' must be a .png, .svg or .pdf file$"):
+        app(["experiment", "slr", "r.toml", "--plot", "x.xyz"], standalone_mode=False)
+
+
+def test_help_says_what_is_taken_where_nothing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, said in (
+        ("glue", "runs/glue-TASK"),
+        ("eval", "Python's standard library"),
+        ("pack", "fp32"),
+    ):
+        with pytest.raises(SystemExit):
+            app([command, "--help"])
+        shown = re.sub(r"[^\w/.'-]+", " ", capsys.readouterr().out)
+        assert f"default {said}" in shown
+
+
+def test_folders_that_are_no_runs(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "config.json").write_text("{}")
+    refused(
+        call(tmp_path, "pack", "nothing"), "run 'nothing' must be a folder, but there is none of that name"
+    )
+    refused(
+        call(tmp_path, "pack", "checkpoint"),
+        "checkpoint 'checkpoint' must be pruned to be packed, but holds no retrim.json: prune it with retrim glue, or save "
+        "it with retrim.torch.huggingface.save_pruned",
+    )
+    (folder / "wrong.toml").write_text(RECIPE.format(steps=6).replace("blocks.*.ffn", "block.*.ffn"))
+    done = call(folder, "prune", "wrong.toml")
+    assert done.returncode == 2 and "must match a parameter of the model" in done.stderr
+    assert "dense" not in done.stdout
+    assert not (folder / "runs" / "wrong").exists()

@@ -77,7 +77,9 @@ def dose(
         ),
     ] = None,
     heel: Annotated[bool, typer.Option(help="Of the tube; +x is the cathode's side.")] = True,
-    tube_electrons: Annotated[int | None, typer.Option(help="For a tube in TOML.  [default: 200000]")] = None,
+    tube_electrons: Annotated[
+        int | None, typer.Option(help="For a tube in TOML.  \\[default: 200000]")
+    ] = None,
     histories: Annotated[int, typer.Option(help="Photons.")] = 2_000_000,
     seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 1,
     threads: Annotated[int, typer.Option(help="0 for all cores.")] = 0,

@@ -15,7 +15,17 @@ from typing import Annotated, Any
 import typer
 
 from retrim import __version__
-from retrim.cli_console import bars, console, counting, make_folder, needs_torch, resumable, say, write_json
+from retrim.cli_console import (
+    HtmlOption,
+    JsonOption,
+    bars,
+    console,
+    counting,
+    needs_torch,
+    resumable,
+    say,
+    write_json,
+)
 from retrim.cli_data import data
 from retrim.cli_device import devices
 from retrim.cli_experiment import experiments
@@ -34,14 +44,13 @@ app = typer.Typer(
 )
 CALIBRATION_SECONDS = 20.0
 
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
-HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")]
 ThreadsOption = Annotated[int, typer.Option(help="Threads of the timed runs.")]
 CorpusOption = Annotated[
-    Path | None, typer.Option(help="A text file, or a folder of them.  [default: Python's standard library]")
+    Path | None,
+    typer.Option(help="A text file, or a folder of them.  \\[default: Python's standard library]"),
 ]
 ProfileOption = Annotated[
-    Path | None, typer.Option("--profile", help="The profile's file.  [default: that of this machine]")
+    Path | None, typer.Option("--profile", help="The profile's file.  \\[default: that of this machine]")
 ]
 ArtifactArgument = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A packed model (.safetensors).")]
 
@@ -81,8 +90,7 @@ def demo(
     from retrim.report import write
 
     json_path = out / "demo.json" if json_path is None else json_path
-    make_folder(out)
-    with resumable(), bars() as progress:
+    with resumable(out), bars() as progress:
         result = job.run(out, corpus=corpus, seed=seed, threads=threads, progress=progress, say=say)
     write_json(json_path, result)
     write(out / "report.html", result)
@@ -94,7 +102,7 @@ def demo(
 @app.command()
 def prune(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML).")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/RECIPE]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/RECIPE]")] = None,
     json_path: JsonOption = None,
 ) -> None:
     """Train the dense model of a recipe, prune it, retrain it.  A second call goes on where the first stopped."""
@@ -103,8 +111,7 @@ def prune(
         from retrim.recipe.schema import read
     recipe = read(recipe_path)
     folder = Path("runs") / recipe_path.stem if out is None else out
-    make_folder(folder)
-    with resumable(), bars() as progress:
+    with resumable(folder), bars() as progress:
         result = job.prune(recipe, folder, progress)
     if json_path is not None:
         write_json(json_path, result)
@@ -122,13 +129,17 @@ def pack(
         typer.Argument(metavar="RUN", help="Folder of a finished `retrim prune`, or a pruned checkpoint."),
     ],
     artifact: Annotated[
-        Path | None, typer.Argument(metavar="ARTIFACT", help="[default: RUN/model.safetensors]")
+        Path | None,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="File, or for a checkpoint folder.  \\[default: RUN/model.safetensors, or RUN-packed]",
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
             help="fp32, bf16, int8, or several: each weight is packed in all, the first runs.  auto: for each "
-            "weight the fastest here.  [default: fp32]"
+            "weight the fastest here.  \\[default: fp32]"
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens that the model will be run with.")] = 128,
@@ -147,11 +158,9 @@ def pack(
         from retrim.recipe import job
     from retrim.recipe.wishes import Wishes
 
-    if (run / "retrim.json").is_file():
-        goal = run.with_name(f"{run.name}-packed") if artifact is None else artifact
-        _pack_checkpoint(run, goal, [name for names in precision or ["fp32"] for name in names.split(",")])
-        return
-    target = run / "model.safetensors" if artifact is None else artifact
+    checkpoint = (run / "retrim.json").is_file()
+    default = run.with_name(f"{run.name}-packed") if checkpoint else run / "model.safetensors"
+    target = default if artifact is None else artifact
     wishes = Wishes(
         precisions=tuple(name for names in precision or ["fp32"] for name in names.split(",")),
         tokens=tokens,
@@ -160,24 +169,15 @@ def pack(
         seconds=CALIBRATION_SECONDS if calibrate else 0.0,
     )
     with counting("measuring kernels") as report:
-        result = job.pack(run, target, wishes, report)
+        result = (job.pack_checkpoint if checkpoint else job.pack)(run, target, wishes, report)
     if json_path is not None:
         write_json(json_path, result)
     _show_expectations(result["layers"], result["advice"], result["speedup"], tokens, threads)
     say(
         f"{target}: {result['bytes']:,} bytes, {result['parameters']:,} parameters, density {result['density']:.3f}"
     )
-
-
-def _pack_checkpoint(source: Path, goal: Path, precisions: list[str]) -> None:
-    """A checkpoint of Hugging Face that `save_pruned` wrote."""
-    try:
-        from retrim.torch.huggingface import pack_pretrained
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"retrim pack needs {error.name} for it: pip install 'retrim[hf]'") from None
-    pack_pretrained(source, goal, precisions=precisions)
-    size = (goal / "model.safetensors").stat().st_size
-    say(f"{goal}: {size:,} bytes; AutoModel….from_pretrained({str(goal)!r}) after `import retrim.torch`")
+    if checkpoint:
+        say(f"AutoModel….from_pretrained({str(target)!r}) after `import retrim.torch` loads it")
 
 
 @app.command("profile")
@@ -189,7 +189,7 @@ def profile_(
         bool, typer.Option("--calibrate", help="Measure first: the artifact's layers, or common ones.")
     ] = False,
     tokens: Annotated[
-        list[int] | None, typer.Option(min=1, help="May be given several times.  [default: 128 1 8]")
+        list[int] | None, typer.Option(min=1, help="May be given several times.  \\[default: 128 1 8]")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads that layers run on.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="About how long to measure at most.")] = 60.0,
@@ -224,6 +224,7 @@ def inspect(
     """Show what an artifact holds, after checking all of it."""
     from retrim.artifact import load
 
+    artifact = artifact / "model.safetensors" if artifact.is_dir() else artifact
     found = load(artifact)
     entries = found.layers()
     if json_path is not None:
@@ -257,7 +258,7 @@ def inspect(
 def eval_(
     artifact: ArtifactArgument,
     corpus: CorpusOption = None,
-    level: Annotated[str | None, typer.Option(help="Of a model with levels.  [default: its first]")] = None,
+    level: Annotated[str | None, typer.Option(help="Of a model with levels.  \\[default: its first]")] = None,
     json_path: JsonOption = None,
 ) -> None:
     """Score a packed language model on held-out text: perplexity and next-token accuracy."""
@@ -270,16 +271,23 @@ def eval_(
         f"perplexity {result['perplexity']:.3f}, next-token accuracy {result['accuracy']:.2%} on "
         f"{result['tokens']:,} held-out tokens of {result['corpus']}"
     )
+    if result["same_corpus"] is False:
+        say(
+            f"The model was trained on other text, {result['trained_on']}: name it by --corpus to score on that."
+        )
 
 
 @app.command()
 def bench(
     artifact: ArtifactArgument,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens of the timed input.")] = 128,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of the timed input.  \\[default: 128, or the model's context]"),
+    ] = None,
     threads: ThreadsOption = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="About how long to measure.")] = 10.0,
     precision: Annotated[
-        str | None, typer.Option(help="Of the packs that run.  [default: the first of each weight]")
+        str | None, typer.Option(help="Of the packs that run.  \\[default: the first of each weight]")
     ] = None,
     profile: ProfileOption = None,
     json_path: JsonOption = None,
@@ -299,7 +307,7 @@ def bench(
     if html is not None:
         write(html, result)
     _show_results(result, threads)
-    _show_expectations(result["kernels"], [], result["expected"], tokens, threads)
+    _show_expectations(result["kernels"], [], result["expected"], result["settings"]["tokens"], threads)
     for mode, times in result.get("switches", {}).items():
         say(
             f"A switch of levels, {mode}: {times['median_ms']:.3f} ms (median; {times['largest_ms']:.3f} at most)"

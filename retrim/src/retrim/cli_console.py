@@ -5,17 +5,51 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from retrim.errors import ConfigError, Interrupted, MissingExtraError
+from retrim.errors import ConfigError, Interrupted, MissingExtraError, RetrimError
 from retrim.files import replacing
 
 console = Console()
+
+_PICTURES = (".png", ".svg", ".pdf")
+
+
+def placed(path: Path | None) -> Path | None:
+    """A file that can be written, told before hours of work end in it."""
+    if path is None:
+        return None
+    if path.is_dir():
+        raise ConfigError(f"{str(path)!r} must be a file to write to, but is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"file {str(path)!r} must lie in a folder that is there, but {str(path.parent)!r} is none: make it first"
+        )
+    return path
+
+
+def _drawn(path: Path | None) -> Path | None:
+    """A picture that can be drawn."""
+    if path is not None and path.suffix.lower() not in _PICTURES:
+        raise ConfigError(
+            f"picture {str(path)!r} must be a {', '.join(_PICTURES[:-1])} or {_PICTURES[-1]} file"
+        )
+    return placed(path)
+
+
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Also write the numbers to this file.", callback=placed)
+]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", help="Also write a page with pictures.", callback=placed)
+]
+PlotOption = Annotated[Path | None, typer.Option(help="Also draw them (PNG, SVG or PDF).", callback=_drawn)]
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
@@ -55,12 +89,19 @@ def needs_torch(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """Say how to resume, however training was interrupted."""
+def resumable(folder: Path) -> Iterator[None]:
+    """Work that leaves checkpoints in a folder: made first, gone again if nothing came of it; an interruption says how to resume."""
+    was_there = folder.exists()
+    make_folder(folder)
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on from the last checkpoint") from None
+    except RetrimError:
+        if not was_there:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
 
 
 @contextmanager

@@ -9,14 +9,13 @@ import typer
 from rich import box
 from rich.table import Table
 
-from retrim.cli_console import console, counting, say, write_json
+from retrim.cli_console import JsonOption, console, counting, say, write_json
 from retrim.device import Cluster, Device, cpufreq, find, names
 from retrim.device.probe import SYS, probe, this
 from retrim.errors import DeviceError
 
 devices = typer.Typer(no_args_is_help=True, help="Devices: operating points, power, battery.")
 
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
 RootOption = Annotated[Path, typer.Option(help="A folder laid out like /sys.")]
 
 
@@ -106,12 +105,12 @@ def calibrate(
         typer.Argument(metavar="[ARTIFACT]", help="Measure the layers of this packed model.  [common ones]"),
     ] = None,
     tokens: Annotated[
-        list[int] | None, typer.Option(min=1, help="May be given several times.  [default: 128 1 8]")
+        list[int] | None, typer.Option(min=1, help="May be given several times.  \\[default: 128 1 8]")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads that layers run on.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="About how long to measure at most.")] = 60.0,
     profile: Annotated[
-        Path | None, typer.Option("--profile", help="The profile's file.  [default: that of this machine]")
+        Path | None, typer.Option("--profile", help="The profile's file.  \\[default: that of this machine]")
     ] = None,
     root: RootOption = SYS,
     json_path: JsonOption = None,

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from retrim.cli_console import bars, console, make_folder, needs_torch, resumable, say, write_json
+from retrim.cli_console import (
+    JsonOption,
+    PlotOption,
+    bars,
+    console,
+    needs_torch,
+    resumable,
+    say,
+    write_json,
+)
 
 experiments = typer.Typer(no_args_is_help=True, help="Reproduce a paper's experiment from a recipe.")
 
@@ -23,13 +32,13 @@ def slr(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="A comparison of pruners (TOML).")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder that the recipe's data lie in.  [default: $RETRIM_DATA or data]"),
+        typer.Option(help="Folder that the recipe's data lie in.  \\[default: $RETRIM_DATA or data]"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoints and rows.  [default: runs/RECIPE]")
+        Path | None, typer.Option(help="Folder of checkpoints and rows.  \\[default: runs/RECIPE]")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of training.  [default: all cores]")
+        int | None, typer.Option(min=1, help="Threads of training.  \\[default: all cores]")
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -37,9 +46,8 @@ def slr(
             help="Run branches only whose name holds this (several: any of them), and report what there is."
         ),
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Also write the numbers to this file.")
-    ] = None,
+    report_only: Annotated[bool, typer.Option("--report", help="Run nothing: report what there is.")] = False,
+    json_path: JsonOption = None,
     earlier: Annotated[
         list[Path] | None,
         typer.Option("--from", help="Take branches that an earlier result file holds (several allowed)."),
@@ -47,7 +55,7 @@ def slr(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Log updates of the multipliers for TensorBoard to this folder.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw them (PNG, SVG or PDF).")] = None,
+    plot: PlotOption = None,
 ) -> None:
     """Compare SLR, ADMM and magnitude pruning at equal budgets.  A second call goes on where the first stopped."""
     with needs_torch("retrim experiment"):
@@ -64,17 +72,14 @@ def slr(
     else:
         torch.set_num_threads(threads)
     folder = Path("runs") / recipe_path.stem if out is None else out
-    make_folder(folder)
     root = Path(os.environ.get("RETRIM_DATA", "data")) if data is None else data
-    with resumable(), bars() as progress:
+    with resumable(folder), bars() as progress:
         run = ComparisonRun(recipe, root, folder, progress, tensorboard=tensorboard)
         for path in earlier or []:
             run.take(path)
         baseline = run.baseline()
         rows: list[dict[str, Any]] = [
-            run.row(branch)
-            for branch in run.branches()
-            if not only or any(part in branch.name for part in only) or run.is_done(branch)
+            run.row(branch) for branch in run.branches(() if report_only else only or None)
         ]
     result = report(run, baseline, rows)
     console.print(table(result))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrim.cli_console import bars, make_folder, needs_torch, resumable, say, write_json
+from retrim.cli_console import JsonOption, bars, needs_torch, resumable, say, write_json
 
 
 def glue(
@@ -17,26 +17,25 @@ def glue(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Folder of a checkpoint, or its name on the Hugging Face Hub.  [default: the recipe's]"
+            help="Folder of a checkpoint, or its name on the Hugging Face Hub.  \\[default: the recipe's]"
         ),
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(help="Weights over kept weights.  [default: the recipe's, one after another]"),
+        typer.Option(help="Weights over kept weights.  \\[default: the recipe's, one after another]"),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="GLUE's folder.  [default: $RETRIM_DATA/glue if there, else the Hub]")
+        Path | None,
+        typer.Option(help="GLUE's folder.  \\[default: $RETRIM_DATA/glue if there, else the Hub]"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoints and results.  [default: runs/glue-TASK]")
+        Path | None, typer.Option(help="Folder of checkpoints and results.  \\[default: runs/glue-TASK]")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of training.  [default: all cores]")
+        int | None, typer.Option(min=1, help="Threads of training.  \\[default: all cores]")
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Also write the numbers to this file.")
-    ] = None,
+    json_path: JsonOption = None,
 ) -> None:
     """Fine-tune a checkpoint on a task of GLUE, prune it, retrain, save and pack it.  A second call goes on."""
     with needs_torch("retrim glue"):
@@ -44,21 +43,24 @@ def glue(
 
         from retrim.recipe.glue import read_glue_recipe, run_glue
         from retrim.recipe.run import use_all_cores
+        from retrim.zoo.glue.tasks import find_task
     recipe = read_glue_recipe(recipe_path)
+    find_task(task)  # before a folder is named after it
     _silence()
     if threads is None:
         use_all_cores()
     else:
         torch.set_num_threads(threads)
     folder = Path("runs") / f"glue-{task}" if out is None else out
-    make_folder(folder)
     local = Path(os.environ.get("RETRIM_DATA", "data")) / "glue"
     if data is None and local.is_dir():
         data = local
+    if data is not None and not (data / find_task(task).folder).exists() and (data / "glue").is_dir():
+        data = data / "glue"  # as the folder of a comparison's data has it
     chosen = recipe.rates if rate is None and len(recipe.rates) > 1 else (rate,)
     results = []
     for one in chosen:
-        with resumable(), bars() as progress:
+        with resumable(folder), bars() as progress:
             results.append(
                 run_glue(recipe, task, model, data, folder, rate=one, seed=seed, progress=progress)
             )

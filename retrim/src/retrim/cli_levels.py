@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 from retrim.artifact import save
-from retrim.cli_console import bars, console, make_folder, needs_torch, resumable, say, write_json
+from retrim.cli_console import (
+    JsonOption,
+    bars,
+    console,
+    needs_torch,
+    placed,
+    resumable,
+    say,
+    write_json,
+)
 from retrim.errors import ConfigError
 from retrim.files import replacing
 
@@ -19,10 +28,10 @@ def levels(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="How levels are made (TOML).")],
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder that the recipe's data lie in.  [default: $RETRIM_DATA or data]"),
+        typer.Option(help="Folder that the recipe's data lie in.  \\[default: $RETRIM_DATA or data]"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoints and trials.  [default: runs/RECIPE]")
+        Path | None, typer.Option(help="Folder of checkpoints and trials.  \\[default: runs/RECIPE]")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Trials at once, one thread each.")] = 1,
@@ -34,31 +43,31 @@ def levels(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of training.  [default: all cores]")
+        int | None, typer.Option(min=1, help="Threads of training.  \\[default: all cores]")
     ] = None,
     compare: Annotated[
         int, typer.Option(min=0, help="Also run every search method with so many seeds, at equal trials.")
     ] = 0,
     table: Annotated[
-        Path | None, typer.Option(help="Also write the table of levels, for `retrim simulate`.")
+        Path | None,
+        typer.Option(help="Also write the table of levels, for `retrim simulate`.", callback=placed),
     ] = None,
     profile: Annotated[
         Path | None,
         typer.Option(
             help="For recipes that take latencies from a profile; what it lacks is measured into it.  "
-            "[default: that of this machine]"
+            "\\[default: that of this machine]"
         ),
     ] = None,
     artifact: Annotated[
-        Path | None, typer.Option(help="Also pack the network with its levels into this file.")
+        Path | None,
+        typer.Option(help="Also pack the network with its levels into this file.", callback=placed),
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="Of that file's packs; several times for several.  [default: fp32]"),
+        typer.Option(help="Of that file's packs; several times for several.  \\[default: fp32]"),
     ] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Also write the numbers to this file.")
-    ] = None,
+    json_path: JsonOption = None,
 ) -> None:
     """Search one pattern set for each operating point, and train them jointly.  A second call goes on."""
     with needs_torch("retrim levels"):
@@ -77,9 +86,8 @@ def levels(
     else:
         torch.set_num_threads(threads)
     folder = Path("runs") / recipe_path.stem if out is None else out
-    make_folder(folder)
     root = Path(os.environ.get("RETRIM_DATA", "data")) if data is None else data
-    with resumable(), bars() as progress:
+    with resumable(folder), bars() as progress:
         calibrated = calibrated_in(place_of(profile)) if recipe.device.latency == "profile" else None
         run = LevelsRun(recipe, root, folder, seed=seed, progress=progress, calibrated=calibrated)
         run_trials = runner(run, jobs=jobs, ray=ray)

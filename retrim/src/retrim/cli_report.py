@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrim.cli_console import say
+from retrim.cli_console import placed, say
 from retrim.errors import ConfigError
 
 
@@ -17,7 +17,9 @@ def report(
         list[Path],
         typer.Argument(help="JSON files of `retrim experiment`, `retrim glue`, benchmarks/checkpoint.py."),
     ],
-    html: Annotated[Path, typer.Option(help="The page: one file, without script or network access.")],
+    html: Annotated[
+        Path, typer.Option(help="The page: one file, without script or network access.", callback=placed)
+    ],
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "retrim: comparison",
 ) -> None:
     """Write results as one HTML page: score against density with intervals, latency, sizes, densities of layers."""

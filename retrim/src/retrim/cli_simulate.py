@@ -11,8 +11,8 @@ import typer
 from rich import box
 from rich.table import Table
 
-from retrim.cli_console import console, say, write_json
-from retrim.cli_device import JsonOption, RootOption, device_of
+from retrim.cli_console import JsonOption, PlotOption, console, say, write_json
+from retrim.cli_device import RootOption, device_of
 from retrim.device import Battery, Cluster, Device, LevelTable, Workload, just_meeting, read_levels
 from retrim.device.governor import Governor, consider
 from retrim.device.probe import SYS, signals
@@ -31,14 +31,14 @@ LevelsArgument = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="A built-in device, or a TOML file.")]
-ClusterOption = Annotated[str | None, typer.Option(help="Its cluster.  [default: the fastest]")]
+ClusterOption = Annotated[str | None, typer.Option(help="Its cluster.  \\[default: the fastest]")]
 DeadlineOption = Annotated[
-    float | None, typer.Option(help="Milliseconds for one inference.  [default: the table's, else 100]")
+    float | None, typer.Option(help="Milliseconds for one inference.  \\[default: the table's, else 100]")
 ]
 MhzOption = Annotated[
     str | None,
     typer.Option(
-        help="Without a table: operating points of its levels, with commas.  [default: six of them]"
+        help="Without a table: operating points of its levels, with commas.  \\[default: six of them]"
     ),
 ]
 
@@ -49,23 +49,21 @@ def simulate(
     cluster: ClusterOption = None,
     deadline_ms: DeadlineOption = None,
     period_ms: Annotated[
-        float | None, typer.Option(help="Milliseconds between two requests.  [default: the deadline]")
+        float | None, typer.Option(help="Milliseconds between two requests.  \\[default: the deadline]")
     ] = None,
     mhz: MhzOption = None,
     cores: Annotated[int, typer.Option(min=1, help="Busy during an inference.")] = 1,
     battery_mwh: Annotated[
-        float | None, typer.Option(help="Capacity of the battery.  [default: the device's]")
+        float | None, typer.Option(help="Capacity of the battery.  \\[default: the device's]")
     ] = None,
     static_mw: Annotated[
-        float | None, typer.Option(help="Static power at the top clock.  [default: the device's]")
+        float | None, typer.Option(help="Static power at the top clock.  \\[default: the device's]")
     ] = None,
     shares: Annotated[
         str, typer.Option(help=f"Of the energy: {', '.join(NAMES)}, or numbers with commas.")
     ] = NAMES[0],
     json_path: JsonOption = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw battery and level against time (PNG, SVG or PDF).")
-    ] = None,
+    plot: PlotOption = None,
 ) -> None:
     """Empty a battery under five policies: dense, backbone, one level, DVFS, and DVFS with levels."""
     found = device_of(device)
@@ -103,7 +101,7 @@ def govern(
     deadline_ms: DeadlineOption = None,
     mhz: MhzOption = None,
     policy: Annotated[
-        str | None, typer.Option(help="The cpufreq policy whose clock counts.  [default: the last]")
+        str | None, typer.Option(help="The cpufreq policy whose clock counts.  \\[default: the last]")
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many decisions.")] = 1,
     interval: Annotated[float, typer.Option(min=0, help="Seconds between two of them.")] = 1.0,

@@ -13,7 +13,17 @@ from torch import nn
 
 from retrim.errors import ConfigError, WeightError
 from retrim.prune import Plan, ReweightedGroupLasso, Rule
-from retrim.structures import BlockColumns, Channels, Density, Elements, Filters, Mask, Structure, Support
+from retrim.structures import (
+    BlockColumns,
+    Channels,
+    Density,
+    Elements,
+    Filters,
+    Mask,
+    Segments,
+    Structure,
+    Support,
+)
 
 
 @dataclass(frozen=True)
@@ -627,3 +637,31 @@ def test_weighing_that_makes_no_sense(options: dict[str, Any], words: str) -> No
     with pytest.raises(ConfigError) as caught:
         ReweightedGroupLasso(**options)
     assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("selective", [False, True])
+def test_segments_that_go_do_not_press_what_stays(selective: bool) -> None:
+    """A dropped segment is far larger than a column of a block: each is pressed for what it competes with."""
+    torch.manual_seed(0)
+    alone, cut = nn.Linear(16, 8), nn.Linear(16, 16)
+    with torch.no_grad():
+        cut.weight[:8] = alone.weight
+        cut.weight[8:] = 5 * torch.randn(8, 16)
+    pruners = []
+    for layer, form, density in (
+        (alone, BlockColumns(4), 0.5),
+        (cut, Segments(BlockColumns(4), 8, (0,)), 0.25),
+    ):
+        pruner = ReweightedGroupLasso(over=20, selective=selective)
+        pruner.prepare(nn.Sequential(layer), plan(form, density))
+        pruners.append(pruner)
+    before = float(cut.weight[8:].detach().norm())
+    for _ in range(19):
+        for pruner in pruners:
+            pruner.step()
+        torch.testing.assert_close(cut.weight[:8], alone.weight)
+    assert 0 < float(cut.weight[8:].detach().norm()) < 0.3 * before  # gradually, not at once
+    for pruner in pruners:
+        pruner.step()
+        assert pruner.harden()[0].lost == 0
+    assert torch.equal(cut.weight[:8], alone.weight) and not cut.weight[8:].any()

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from retrim.errors import ConfigError
-from retrim.prune import ADMM, SLR, Plan, Pruner, Rule
+from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
 from retrim.structures import Elements
 
 
@@ -356,3 +356,16 @@ def test_every_rank_has_the_same_multipliers(tmp_path: Path) -> None:
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert len(one["updates"]) == 4
     assert repr(one) == repr(other)
+
+
+def test_weights_that_begin_in_their_form_are_pressed_once_they_leave_it() -> None:
+    model = two_layers()
+    start = Magnitude()
+    start.prepare(model, PLAN)
+    start.harden()
+    pruner = SLR(every=1, rho=0.5)
+    pruner.prepare(model, PLAN)
+    wander(model, 1)
+    pruner.step(lambda: 0.5)
+    assert 0 < pruner.updates[-1].step_size < 0.1
+    assert pruner.updates[-1].distance > 0

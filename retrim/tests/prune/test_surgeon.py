@@ -319,3 +319,41 @@ def test_without_inputs_it_is_magnitude() -> None:
 def test_bad_settings_are_named(fields: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         OptimalBrainSurgeon(**fields)
+
+
+def test_what_hardening_took_is_what_lies_outside_of_the_support() -> None:
+    """Kept weights move as well: their change is no loss."""
+    model = Scaled()
+    pruner = OptimalBrainSurgeon(batches=100)
+    pruner.prepare(model, Plan([Rule(weights="layer.weight", structure=BlockColumns(4), density=0.25)]))
+    for part in inputs().float().reshape(4, 2, -1, COLUMNS):
+        model(part)
+        pruner.step()
+    before = model.layer.weight.detach().clone()
+    (line,) = pruner.harden()
+    outside = before * (model.layer.weight == 0)
+    assert line.norm == pytest.approx(float(before.norm()))
+    assert line.lost == pytest.approx(float(outside.norm() / before.norm()))
+    assert 0 < line.lost < 1
+
+
+def test_what_was_not_measured_is_known_after_resuming() -> None:
+    class Half(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self[0](x)  # the second layer is never called
+            return found
+
+    def prepared() -> tuple[nn.Sequential, OptimalBrainSurgeon]:
+        torch.manual_seed(0)
+        model = Half(nn.Linear(8, 8), nn.Linear(8, 8))
+        pruner = OptimalBrainSurgeon(batches=1)
+        pruner.prepare(model, Plan([Rule(weights="*.weight", structure=BlockColumns(4), density=0.5)]))
+        return model, pruner
+
+    model, pruner = prepared()
+    model(torch.randn(32, 8))
+    pruner.step()
+    assert pruner.unmeasured == ("1.weight",)
+    _, again = prepared()
+    again.load_state_dict(pruner.state_dict())
+    assert again.unmeasured == ("1.weight",)

@@ -76,6 +76,10 @@ def test_groups_partition_the_matrix(form: Segments, array: Any) -> None:
     dropped = ids[~kept_of(form)]
     assert not set(dropped) & set(ids[kept_of(form)])
     assert len(set(dropped)) == 4 - len(form.kept)
+    contest = values(groups.contest)
+    inside = set(contest[sorted(set(ids[kept_of(form)]))])
+    alone = contest[sorted(set(dropped))]
+    assert len(set(alone)) == len(alone) and not set(alone) & inside
 
 
 @forms

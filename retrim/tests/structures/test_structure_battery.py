@@ -188,6 +188,13 @@ def test_groups_partition_the_matrix(structure: Structure, array: Any, data: st.
     np.testing.assert_allclose(norms, expected, rtol=1e-5)
     marks = np.arange(count, dtype=np.float32) + 0.5
     np.testing.assert_array_equal(values(groups.spread(array(marks))), marks[ids])
+    contest = values(groups.contest)
+    outer = structure.outer if isinstance(structure, Within) else structure
+    if isinstance(outer, Grouped) and outer.balanced:
+        blocks, each = outer.grid((matrix.shape[0], matrix.shape[1]))
+        np.testing.assert_array_equal(contest, np.repeat(np.arange(blocks), each))
+    else:
+        np.testing.assert_array_equal(contest, np.zeros(count))
 
 
 @few

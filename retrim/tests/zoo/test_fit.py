@@ -6,9 +6,10 @@ import csv
 import json
 import math
 import os
+import signal
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from retrim.errors import CheckpointError, ConfigError
+from retrim.errors import CheckpointError, ConfigError, Interrupted, ShapeError
 from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
 from retrim.recipe import comparing
 from retrim.recipe.comparing import ComparisonRun
@@ -29,7 +30,7 @@ from retrim.report.comparison import draw
 from retrim.report.intervals import interval
 from retrim.structures import Elements
 from retrim.zoo.fit import Stage, fit
-from retrim.zoo.task import Task
+from retrim.zoo.task import PLACED, FewSteps, Task, described
 from retrim.zoo.training import load_state
 
 
@@ -445,6 +446,92 @@ def test_other_methods_count_in_epochs(kind: str, run: ComparisonRun) -> None:
     assert row["plan_rate"] == row["rate"]
 
 
+def test_a_row_that_was_removed_is_made_again(run: ComparisonRun, tmp_path: Path) -> None:
+    """Also where retraining has gone past an epoch that is to be scored."""
+    branch = next(iter(run.branches()))
+    whole = run.row(branch)
+
+    def kill(name: str, step: int, steps: int, loss: float) -> None:
+        if "retraining" in name and step == 8:
+            raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("retrim.zoo.fit.SAVE_EVERY_SECONDS", -1.0)
+        with pytest.raises(Stopped):
+            ComparisonRun(run.recipe, tmp_path, tmp_path / "other", progress=kill).row(branch)
+    again = ComparisonRun(run.recipe, tmp_path, tmp_path / "other")
+    again._row_path(branch).unlink()
+    assert again.row(branch)["score"] == whole["score"]
+
+
+def test_only_some_branches(run: ComparisonRun) -> None:
+    trained: list[str] = []
+    run._progress = lambda name, *rest: None if name in trained else trained.append(name)
+    rows = [run.row(branch) for branch in run.branches(["magnitude"])]
+    assert [row["method"] for row in rows] == ["magnitude"] * 2
+    assert not [name for name in trained if "SLR" in name or "ADMM" in name], "grids of others are not run"
+    assert report(run, run.baseline(), rows)["tuning"] == []
+    assert list(run.branches(())) == list(run.branches(["magnitude"]))
+    [run.row(branch) for branch in run.branches(["ADMM, elements 2x, seed 1"])]
+    assert [(b.method.name, b.rate, b.seed) for b in run.branches(())] == [
+        ("ADMM", 2, 1),
+        ("magnitude", 2, 0),
+        ("magnitude", 4, 0),
+    ]
+    assert [found["method"] for found in report(run, run.baseline(), rows)["tuning"]] == ["ADMM"]
+    with pytest.raises(ConfigError) as caught:
+        next(run.branches(["magnitudes"]))
+    assert str(caught.value) == (
+        "no branch's name holds 'magnitudes': names are like 'SLR, elements 2x, seed 0'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ([{"weights": "nothing", "structure": {"type": "Elements"}}], "must match a parameter of the model"),
+        ([{"weights": "*0.weight", "structure": {"type": "BlockColumns", "rows": 5}}], "must divide"),
+    ],
+)
+def test_plans_are_checked_before_any_training(
+    rules: list[dict[str, Any]], sentence: str, run: ComparisonRun, tmp_path: Path
+) -> None:
+    forms = [{**TABLE["forms"][0], "rules": rules}]
+    wrong = ComparisonRun(recipe(forms=forms), tmp_path, tmp_path / "run", progress=never)
+    with pytest.raises((ConfigError, ShapeError), match=sentence):
+        wrong.baseline()
+
+
+def test_what_a_task_is_says_nothing_of_where_its_files_lie() -> None:
+    @dataclass(frozen=True)
+    class Filed(Toy):
+        folder: Path = Path("data/set")
+        model: str = field(default="models/tiny", metadata=PLACED)
+        teacher: Any = field(default=None, repr=False)
+
+    first = described(Filed())
+    assert first.endswith("Filed(spoiled=False, folder='set', model='tiny')")
+    assert described(Filed(folder=Path("/elsewhere/set"), model="/elsewhere/tiny", teacher=3)) == first
+    assert described(Filed(folder=Path("data/other"))) != first
+    assert described(FewSteps(Filed(), 3)) == f"FewSteps(task={first}, most=3)"
+
+
+def test_a_signal_in_the_last_step_stops_too(tmp_path: Path) -> None:
+    model = Toy().build(0)
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(
+        Interrupted, match="in epoch 3 of 3, after step 15; the same command goes on from there"
+    ):
+        fit(Toy(), model, STAGE, seed=3, checkpoint=tmp_path / "c.pt", on_step=stop)
+    again = Toy().build(1)
+    fit(Toy(), again, STAGE, seed=3, checkpoint=tmp_path / "c.pt", on_step=never)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
 def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
     branch = next(iter(run.branches()))
     run.row(branch)
@@ -461,6 +548,30 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
         (
             {"forms": [{**TABLE["forms"][0], "rates": [0.5]}]},
             "forms.0.rates: a rate must be a number >= 1 (weights over kept weights), not 0.5",
+        ),
+        (
+            {"forms": [{**TABLE["forms"][0], "rates": [2, 4, 2]}]},
+            "forms.0.rates: rates must hold each value once, not 2, 4, 2",
+        ),
+        (
+            {"methods": [{"name": "SLR", "pruner": {"type": "SLR"}, "seeds": [0, 0]}]},
+            "methods.0.seeds: seeds must hold each value once, not 0, 0",
+        ),
+        (
+            {"methods": [{"name": "SLR", "pruner": {"type": "SLR"}, "seeds": [-1]}]},
+            "methods.0.seeds: a seed must be a whole number >= 0, not -1",
+        ),
+        (
+            {"methods": [{"name": "one", "pruner": {"type": "magnitude"}, "tuned": True}]},
+            "methods.0: only ADMM and SLR have a rho to tune, not magnitude: leave tuned out",
+        ),
+        (
+            {"tune": {"forms": "elements", "rate": 4, "rho": [0.0, 0.1]}},
+            "tune.rho: a rho must be a number > 0, not 0",
+        ),
+        (
+            {"tune": {"forms": "elements", "rate": 4, "rhos": [0.1]}},
+            "tune must have no key 'rhos': its keys are forms, rate, rho, seed",
         ),
         (
             {"task": {"type": "mnist"}},

@@ -89,7 +89,10 @@ _RULES = {
 
 def sentence(error: ValidationError, owner: str) -> str:
     """The first of pydantic's complaints as ``<key> must <rule>, not <value>``."""
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    first = next(
+        (one for one in found if one["type"] == "extra_forbidden"), found[0]
+    )  # a misspelt key is missing too
     kind, context = first["type"], first.get("ctx", {})
     path = _path(first["loc"])
     if kind == "extra_forbidden":

@@ -22,7 +22,7 @@ from retrim.errors import ConfigError
 from retrim.prune.moments import StepMoments, mean_square
 from retrim.prune.plan import Target
 from retrim.prune.pruner import Hardened, Probe, Pruner, check_finite
-from retrim.structures import Grouped, Groups, Support
+from retrim.structures import Groups, Support
 
 
 class ReweightedGroupLasso(Pruner):
@@ -223,13 +223,12 @@ class ReweightedGroupLasso(Pruner):
 
     def _due(self, target: Target, matrix: torch.Tensor, left: int) -> torch.Tensor:
         """The lambda of each group at which the last one that must go, of those it competes with, is gone in time."""
-        structure = target.structure
         goes = torch.where(self._kept(target, matrix), 0.0, self._norms(target, matrix))
-        if isinstance(structure, Grouped) and structure.balanced:
-            competing = goes.reshape(structure.grid((matrix.shape[0], matrix.shape[1])))
-        else:
-            competing = goes[None]
-        worst = competing.amax(dim=1, keepdim=True).expand(competing.shape).reshape(-1)
+        groups = target.structure.groups(matrix)
+        contest = (
+            torch.zeros(1, dtype=torch.int64, device=matrix.device) if groups is None else groups.contest
+        )
+        worst = torch.zeros_like(goes).scatter_reduce(0, contest, goes, "amax")[contest]
         return (worst.square() / 2 + self.epsilon * worst) / left
 
     def _penalty(self) -> float:

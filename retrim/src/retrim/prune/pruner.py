@@ -39,6 +39,8 @@ class Hardened:
     density: float
     lost: float
     """Norm of what was pruned over the norm of the weight."""
+    norm: float
+    """Of the weight as it was."""
 
 
 class Pruner(ABC):
@@ -108,9 +110,10 @@ class Pruner(ABC):
         """Once per optimiser step, after it: hold weights to the supports, go on with the schedule."""
         self._steps += 1
         self._added = False
+        self._hold()  # momentum moves what was pruned: the schedule must not see that
         if not self._hardened:
             self._advance(probe)
-        self._hold()
+            self._hold()
 
     @torch.no_grad()
     def penalty(self) -> float:
@@ -135,8 +138,8 @@ class Pruner(ABC):
             matrix = target.matrix()
             projected, support = self._final(target, matrix)
             norm = float(torch.linalg.vector_norm(matrix))
-            lost = float(torch.linalg.vector_norm(matrix - projected))
-            report.append(Hardened(target.name, support.density, lost / norm if norm else 0.0))
+            lost = float(torch.linalg.vector_norm(matrix - support.apply(matrix)))
+            report.append(Hardened(target.name, support.density, lost / norm if norm else 0.0, norm))
             target.parameter.copy_(target.restore(projected))
             if target.bias is not None:
                 target.silence_(target.bias)

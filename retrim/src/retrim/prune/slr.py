@@ -137,7 +137,10 @@ class SLR(AugmentedLagrangian):
         distance = self._distance(copies)
         if distance > 0:  # else all weights have arrived: nothing is left to press
             self._alpha = self.alpha(self._k)
-            self._s *= self._alpha * self._distance_before / distance
+            if (
+                self._distance_before > 0
+            ):  # else all weights began in their forms, and there is nothing to compare with
+                self._s *= self._alpha * self._distance_before / distance
             if self.steps == "contracting":
                 self._distance_before = distance
             self._move_multipliers(copies, self._s)

@@ -102,10 +102,11 @@ class OptimalBrainSurgeon(Pruner):
         return self._pruned(target, matrix, target.density)
 
     def _state(self) -> dict[str, Any]:
-        return {"moments": dict(self._moments.sums)}
+        return {"moments": dict(self._moments.sums), "by_norm": list(self._by_norm)}
 
     def _load(self, state: dict[str, Any]) -> None:
         self._moments.load(state["moments"], self.targets)
+        self._by_norm = dict.fromkeys(state.get("by_norm", ()))
 
     # --- when ---------------------------------------------------------------------
 

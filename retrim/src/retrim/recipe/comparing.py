@@ -11,16 +11,15 @@ import copy
 import hashlib
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from retrim.errors import CheckpointError
+from retrim.errors import CheckpointError, ConfigError
 from retrim.files import replacing
 from retrim.prune import Hardened, Pruner
 from retrim.prune.digest import model_digest
@@ -28,9 +27,10 @@ from retrim.prune.lagrangian import AugmentedLagrangian
 from retrim.recipe.comparison import Comparison, FormsPart, MethodPart
 from retrim.recipe.densities import plan_of
 from retrim.recipe.earlier import Earlier
-from retrim.recipe.tasks import GluePart, make_task
+from retrim.recipe.tasks import make_task
 from retrim.recipe.watching import watched
 from retrim.zoo.fit import Curve, fit
+from retrim.zoo.glue.finetuning import FineTuning
 from retrim.zoo.task import Task
 from retrim.zoo.training import load_state, save_state
 
@@ -95,25 +95,34 @@ class ComparisonRun:
         for method in self.recipe.methods:
             method.pruner.pruner(self.task.steps, None)  # what cannot be made is told before any training
         model = self.task.build(0)
-        if isinstance(self.recipe.task, GluePart):
-            self._check_checkpoint(model, self.recipe.task.model)
+        if isinstance(self.task, FineTuning):
+            self._check_same(model, self.task)
+        for forms in self.recipe.forms:
+            for rate in (1.0,) if forms.uneven() else forms.rates:
+                forms.plan(rate).resolve(model)
         if self.recipe.dense is not None:
             path = self.folder / f"dense-{self._key(None)}.pt"
             stage = self.recipe.dense.stage()
             fit(self.task, model, stage, seed=0, checkpoint=path, on_step=self._reporter("dense"))
         return model
 
-    def _check_checkpoint(self, model: nn.Module, name: str) -> None:
-        """Refuse a folder whose results are those of other weights under the same name."""
+    def _check_same(self, model: nn.Module, task: FineTuning) -> None:
+        """Refuse a folder whose results are those of other weights under the same name, or of other examples."""
         path = self.folder / f"checkpoint-{self._key(None)}.json"
-        digest = {"sha256": model_digest(model)}
-        if not path.exists():
-            self._keep(path, digest)
-        elif self._kept(path) != digest:
+        here = {"sha256": model_digest(model), "held_out": task.held_out_digest}
+        there = self._kept(path) if path.exists() else {}
+        if there.get("sha256", here["sha256"]) != here["sha256"]:
             raise CheckpointError(
-                f"{str(self.folder)!r} must hold runs of one checkpoint, but what lay under {name!r} when they were made "
+                f"{str(self.folder)!r} must hold runs of one checkpoint, but what lay under {task.model!r} when they were made "
                 "was another: use another folder, or remove it"
             )
+        if there.get("held_out", here["held_out"]) != here["held_out"]:
+            raise CheckpointError(
+                f"{str(self.folder)!r} must hold scores on the same examples, but those of {task.task!r} were others when "
+                "they were made: use another folder, or remove it"
+            )
+        if there != here:
+            self._keep(path, here)
 
     def baseline(self) -> dict[str, float]:
         """The dense network's score."""
@@ -122,30 +131,65 @@ class ComparisonRun:
             self._keep(path, self.task.score(self.dense))
         return self._kept(path)
 
-    def branches(self) -> Iterator[Branch]:
-        """Every branch of the recipe, its rho chosen; tuning runs on first use."""
-        for forms in self.recipe.forms:
-            for rate in forms.rates:
-                for method in self.recipe.methods:
-                    rho = self.tuned(method)["rho"] if method.tuned else None
-                    for seed in method.seeds:
-                        yield Branch(forms, rate, method, seed, rho)
+    def branches(self, only: Sequence[str] | None = None) -> Iterator[Branch]:
+        """Every branch of the recipe, its rho chosen; tuning runs on first use.
+
+        Parameters
+        ----------
+        only : sequence of str, optional
+            Branches whose names (without rho) hold one of these, and those that are done; None: all.
+
+        Raises
+        ------
+        ConfigError
+            If no name holds one of them.
+        """
+        names = [Branch(*place, seed).name for place in self._places() for seed in place[2].seeds]
+        for part in only or ():
+            if not any(part in name for name in names):
+                raise ConfigError(f"no branch's name holds {part!r}: names are like {names[0]!r}")
+        for forms, rate, method in self._places():
+            plain = [Branch(forms, rate, method, seed) for seed in method.seeds]
+            asked = [only is None or any(part in branch.name for part in only) for branch in plain]
+            if method.tuned and not any(asked) and not self.is_tuned(method):
+                continue
+            rho = self.tuned(method)["rho"] if method.tuned else None
+            for branch, wanted in zip(plain, asked, strict=True):
+                chosen = replace(branch, rho=rho)
+                if wanted or self.is_done(chosen):
+                    yield chosen
+
+    def is_tuned(self, method: MethodPart) -> bool:
+        """Whether all scores that a method's rho is chosen by are on disk."""
+        return all(self._found(branch) is not None for branch in self._grid(method))
 
     def tuned(self, method: MethodPart) -> dict[str, Any]:
         """The grid's scores for one method, and the rho that won."""
-        tune = self.recipe.tune
-        assert tune is not None  # noqa: S101 - the recipe was checked
-        forms = next(forms for forms in self.recipe.forms if forms.name == tune.forms)
-        rows = [self.row(Branch(forms, tune.rate, method, tune.seed, rho), retrain=False) for rho in tune.rho]
+        grid = self._grid(method)
+        rows = [self.row(branch, retrain=False) for branch in grid]
         scores = [row["score"]["0"][self.task.metric] for row in rows]
         best = max(range(len(scores)), key=scores.__getitem__)
         return {
             "method": method.name,
-            "grid": list(tune.rho),
+            "grid": [branch.rho for branch in grid],
             "scores": scores,
-            "rho": tune.rho[best],
+            "rho": grid[best].rho,
             "rows": rows,
         }
+
+    def _places(self) -> Iterator[tuple[FormsPart, float, MethodPart]]:
+        for forms in self.recipe.forms:
+            for rate in forms.rates:
+                for method in self.recipe.methods:
+                    yield forms, rate, method
+
+    def _grid(self, method: MethodPart) -> list[Branch]:
+        """Branches that a method's rho is chosen by."""
+        tune = self.recipe.tune
+        if tune is None:
+            return []
+        forms = next(forms for forms in self.recipe.forms if forms.name == tune.forms)
+        return [Branch(forms, tune.rate, method, tune.seed, rho) for rho in tune.rho]
 
     def row(self, branch: Branch, *, retrain: bool = True) -> dict[str, Any]:
         """What a branch reached, up to hard pruning or whole; what is done is found on disk."""
@@ -250,8 +294,8 @@ class ComparisonRun:
             **rates(model, pruner),
             "method": branch.method.name,
             "seed": branch.seed,
-            "rho": branch.rho or getattr(branch.method.pruner, "rho", None),
-            "lost": overall(pruner, lost),
+            "rho": getattr(branch.method.pruner, "rho", None) if branch.rho is None else branch.rho,
+            "lost": overall(lost),
             **({"unmeasured": list(pruner.unmeasured)} if pruner.unmeasured else {}),
             "score": {"0": self.task.score(model)},
             "loss": curve.loss,
@@ -263,6 +307,12 @@ class ComparisonRun:
         self, branch: Branch, key: str, model: nn.Module, pruner: Pruner, found: dict[str, Any]
     ) -> None:
         """Train on, masked; score after the epochs asked for, and keep each score before training goes on."""
+        path = self.folder / f"retrain-{key}.pt"
+        missing = [
+            epochs for epochs in self.recipe.retrain.score_after[1:] if str(epochs) not in found["score"]
+        ]
+        if missing and path.exists() and load_state(path)["step"] > missing[0] * self.task.steps:
+            path.unlink()  # it is past the network that is to be scored
         for epochs in self.recipe.retrain.score_after[1:]:
             fit(
                 self.task.taught(self.dense),
@@ -270,7 +320,7 @@ class ComparisonRun:
                 self.recipe.retrain.stage(),
                 seed=branch.seed + 1000,  # other batches than before hardening
                 pruner=pruner,
-                checkpoint=self.folder / f"retrain-{key}.pt",
+                checkpoint=path,
                 on_step=self._reporter(f"{branch.name}, retraining"),
                 stop_after=epochs,
             )
@@ -352,16 +402,10 @@ def rates(model: nn.Module, pruner: Pruner) -> dict[str, float]:
     return {"plan_rate": pruned / kept, "model_rate": whole / (whole - pruned + kept)}
 
 
-def overall(pruner: Pruner, lost: list[Hardened]) -> float:
+def overall(lost: list[Hardened]) -> float:
     """Norm of what hardening pruned over the norm of the weights, all layers together."""
-    parts = {line.name: line.lost for line in lost}
-    kept = gone = 0.0
-    for target in pruner.targets:
-        energy = float(torch.linalg.vector_norm(target.parameter.detach(), dtype=torch.float64)) ** 2
-        share = parts[target.name] ** 2
-        kept += energy
-        gone += energy * share / (1 - share) if share < 1 else 0.0
-    return (gone / (kept + gone)) ** 0.5 if kept + gone else 0.0
+    whole = sum(line.norm**2 for line in lost)
+    return (sum((line.lost * line.norm) ** 2 for line in lost) / whole) ** 0.5 if whole else 0.0
 
 
 def seconds_per_step(curve: Curve, steps: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     Field,
@@ -113,7 +113,7 @@ class FormsPart(UnevenPart):
         for rate in value:
             if not 1 <= rate < float("inf"):
                 raise ValueError(f"a rate must be a number >= 1 (weights over kept weights), not {rate:g}")
-        return value
+        return _once("rates", value)
 
     def plan(self, rate: float) -> Plan:
         """The plan at one rate, with all heads and one density everywhere."""
@@ -139,7 +139,7 @@ class ADMMMethod(Part):
 
     def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
-        return ADMM(rho=rho or self.rho, every=max(1, round(self.every_epochs * steps)))
+        return ADMM(rho=self.rho if rho is None else rho, every=max(1, round(self.every_epochs * steps)))
 
 
 class SLRMethod(Part):
@@ -157,7 +157,7 @@ class SLRMethod(Part):
     def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         return SLR(
-            rho=rho or self.rho,
+            rho=self.rho if rho is None else rho,
             every=max(1, round(self.every_epochs * steps)),
             step_size=self.step_size,
             M=self.M,
@@ -253,6 +253,20 @@ class MethodPart(Part):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     tuned: bool = False
 
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        for seed in value:
+            if seed < 0:
+                raise ValueError(f"a seed must be a whole number >= 0, not {seed}")
+        return _once("seeds", value)
+
+    @model_validator(mode="after")
+    def _has_rho(self) -> MethodPart:
+        if self.tuned and not hasattr(self.pruner, "rho"):
+            raise ValueError(f"only ADMM and SLR have a rho to tune, not {self.pruner.type}: leave tuned out")
+        return self
+
 
 class TunePart(Part):
     """One grid of rho for all methods that are tuned, scored at hard pruning with one plan, rate and seed."""
@@ -261,6 +275,14 @@ class TunePart(Part):
     rate: float = Field(ge=1, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0)
     rho: tuple[float, ...] = Field(min_length=1)
+
+    @field_validator("rho")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        for rho in value:
+            if not 0 < rho < float("inf"):
+                raise ValueError(f"a rho must be a number > 0, not {rho:g}")
+        return _once("rho", value)
 
 
 class Comparison(Part):
@@ -330,6 +352,17 @@ class Comparison(Part):
         if self.tune is None and any(method.tuned for method in self.methods):
             raise ValueError("tune must be given, since a method is tuned")
         return self
+
+
+V = TypeVar("V", float, int)
+
+
+def _once(name: str, values: tuple[V, ...]) -> tuple[V, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(
+            f"{name} must hold each value once, not {', '.join(f'{value:g}' for value in values)}"
+        )
+    return values
 
 
 def read_comparison(path: Path) -> Comparison:

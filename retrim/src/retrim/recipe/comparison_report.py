@@ -19,7 +19,7 @@ def report(
 ) -> dict[str, Any]:
     """Everything that the result file says."""
     metric = run.task.metric
-    tuned = [run.tuned(method) for method in run.recipe.methods if method.tuned]
+    tuned = [run.tuned(method) for method in run.recipe.methods if method.tuned and run.is_tuned(method)]
     return {
         "kind": "experiment",
         "experiment": "slr",

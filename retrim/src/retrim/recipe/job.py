@@ -14,7 +14,7 @@ from torch import nn
 
 from retrim.artifact import Artifact, load, save
 from retrim.artifact.layout import PRECISIONS
-from retrim.errors import ArtifactError, ConfigError
+from retrim.errors import ArtifactError, ConfigError, MissingExtraError
 from retrim.files import replacing
 from retrim.recipe.expectation import advice, expect, fastest, filled, together
 from retrim.recipe.level_bench import level_rows, switches
@@ -32,6 +32,7 @@ from retrim.zoo.models import load_dense, load_packed
 from retrim.zoo.tokens import encode
 
 AS_IT_IS = Wishes()
+_TOKENS = 128
 _RECIPE = "recipe.json"
 _CONTEXT = ("context", "max_position_embeddings", "n_positions")
 _VOCABULARY = ("vocabulary", "vocab_size")
@@ -49,6 +50,7 @@ def prune(recipe: Recipe, folder: Path, progress: Progress | None = None) -> dic
     began = time.monotonic()
     use_all_cores()
     run = Run.of(recipe, folder, progress)
+    run.check(recipe.prune)
     dense = run.dense
     pruned = run.pruned(recipe.prune)
     before = score(dense.model, run.tokens.held_out, recipe.model.context)
@@ -105,22 +107,54 @@ def pack(
     artifact = run.artifact(
         trained, {}, {"recipe": _plain(recipe)}, precisions=PRECISIONS if wishes.auto else wishes.precisions
     )
+    artifact, told = _fitted(artifact, wishes, measuring)
+    found = score(_scored(artifact, trained), run.tokens.held_out, recipe.model.context)
+    metrics = {"perplexity": found.perplexity, "accuracy": found.accuracy, "held_out_tokens": found.tokens}
+    artifact = replace(artifact, metrics=metrics)
+    size = save(target, artifact)
+    return {"artifact": str(target), "bytes": size, **told, "metrics": metrics}
+
+
+def pack_checkpoint(
+    source: Path, goal: Path, wishes: Wishes = AS_IT_IS, measuring: Measuring = lambda done, steps: None
+) -> dict[str, Any]:
+    """Pack a checkpoint of Hugging Face that `save_pruned` wrote, into a folder that loads with `from_pretrained`.
+
+    Returns
+    -------
+    dict
+        As that of `pack`, without metrics; ``artifact`` is the folder.
+
+    Raises
+    ------
+    MissingExtraError
+        Without transformers.
+    ConfigError, ArtifactError
+        As `retrim.torch.huggingface.pack_pretrained` does.
+    ProfileError
+        As `pack` does.
+    """
+    try:
+        from retrim.torch.huggingface.saving import packed_artifact, write_packed
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"retrim pack needs {error.name} for it: pip install 'retrim[hf]'") from None
+    artifact = packed_artifact(source, goal, PRECISIONS if wishes.auto else wishes.precisions)
+    artifact, told = _fitted(artifact, wishes, measuring)
+    write_packed(source, goal, artifact)
+    return {"artifact": str(goal), "bytes": (goal / "model.safetensors").stat().st_size, **told}
+
+
+def _fitted(artifact: Artifact, wishes: Wishes, measuring: Measuring) -> tuple[Artifact, dict[str, Any]]:
+    """The packs that run best as the model will be run, and what is to be told of them."""
     profile = measured(artifact, wishes, measuring)
     artifact = filled(artifact, expect(artifact, profile, wishes.tokens, wishes.threads), profile)
     if wishes.auto:
         artifact = fastest(artifact, expect(artifact, profile, wishes.tokens, wishes.threads))
     expectations = expect(artifact, profile, wishes.tokens, wishes.threads)
-    found = score(_scored(artifact, trained), run.tokens.held_out, recipe.model.context)
-    metrics = {"perplexity": found.perplexity, "accuracy": found.accuracy, "held_out_tokens": found.tokens}
-    artifact = replace(artifact, metrics=metrics)
-    size = save(target, artifact)
     running = [e for e in expectations if e.pack is e.weight.packs[0]]
-    return {
-        "artifact": str(target),
-        "bytes": size,
+    return artifact, {
         "parameters": artifact.parameters,
         "density": artifact.density,
-        "metrics": metrics,
         "layers": [expectation.row() for expectation in expectations],
         "speedup": together(running),
         "advice": [words for e in expectations if (words := advice(e, profile)) is not None],
@@ -158,16 +192,26 @@ def evaluate(path: Path, corpus: Path | None, level: str | None = None) -> dict[
     ids = encode(artifact.tokenizer, text)
     model = load_packed(artifact, level=level) if artifact.weights else load_dense(artifact, level)
     found = score(model, ids, int(artifact.config["context"]))
-    return {"host": describe(), "corpus": text.source, "corpus_digest": text.digest, **asdict(found)}
+    trained = artifact.provenance.get("corpus", {})
+    return {
+        "host": describe(),
+        "corpus": text.source,
+        "corpus_digest": text.digest,
+        "trained_on": trained.get("source"),
+        "same_corpus": trained.get("digest") == text.digest if trained else None,
+        **asdict(found),
+    }
 
 
 def bench(
-    path: Path, *, tokens: int, threads: int, seconds: float, precision: str | None = None
+    path: Path, *, tokens: int | None = None, threads: int, seconds: float, precision: str | None = None
 ) -> dict[str, Any]:
     """Time an artifact against its dense twin, on the kernels that the profile in use chooses.
 
     Parameters
     ----------
+    tokens : int, optional
+        Default: 128, or the model's context if that is less.
     precision : str, optional
         Of the packs that run; default: the first of each weight.
 
@@ -183,6 +227,8 @@ def bench(
         raise ArtifactError(
             f"artifact {str(path)!r} must hold a model of text to be timed, with a vocabulary"
         )
+    if tokens is None:
+        tokens = _TOKENS if context is None else min(_TOKENS, context)
     if context is not None and tokens > context:
         raise ConfigError(f"tokens must be at most the model's context {context}, not {tokens}")
     ids = np.random.default_rng(0).integers(0, words, (1, tokens))
@@ -256,7 +302,16 @@ def _finished(folder: Path) -> Recipe:
     try:
         return parse(json.loads(path.read_text("utf-8")), str(path))
     except (OSError, ValueError):
+        if not folder.is_dir():
+            raise ConfigError(
+                f"run {str(folder)!r} must be a folder, but there is none of that name"
+            ) from None
+        if (folder / "config.json").is_file():
+            raise ConfigError(
+                f"checkpoint {str(folder)!r} must be pruned to be packed, but holds no retrim.json: prune it with "
+                "retrim glue, or save it with retrim.torch.huggingface.save_pruned"
+            ) from None
         raise ConfigError(
             f"run {str(folder)!r} must be the folder of a finished run, but holds no {_RECIPE}: call retrim prune "
-            "first"
+            "first, or again where it was interrupted"
         ) from None

@@ -55,7 +55,10 @@ def checked(kind: type[P], table: dict[str, Any], name: str) -> P:
 
 def _sentence(kind: type[Part], error: ValidationError) -> str:
     """The first complaint, in our words."""
-    first = error.errors()[0]
+    found = error.errors()
+    first = next(
+        (one for one in found if one["type"] == "extra_forbidden"), found[0]
+    )  # a misspelt key is missing too
     place, value, context = first["loc"], first["input"], first.get("ctx", {})
     parts, where = _walk(kind, place)
     match first["type"]:

@@ -70,7 +70,8 @@ def show(
     place = place_of(path)
     if not place.exists():
         raise ProfileError(
-            f"profile {str(place)!r} must be measured before it is shown: call `retrim profile --calibrate`"
+            f"profile {str(place)!r} must be measured before it is shown: call `retrim profile --calibrate"
+            f"{'' if artifact is None else f' {artifact}'}`"
         )
     profile = profile_file.read_here(place)
     found: dict[str, Any] = {

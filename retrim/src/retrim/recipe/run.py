@@ -106,6 +106,15 @@ class Run:
         """The text as tokens."""
         return tokenize(self.corpus, self.model.vocabulary, self.folder)
 
+    def check(self, stage: PrunePart) -> None:
+        """Whether a stage's plan fits the model, before hours of training.
+
+        Raises
+        ------
+        ConfigError, ShapeError, DensityError
+        """
+        plan_of(stage).resolve(build(self.model.model_dump(), self.seed))
+
     @cached_property
     def dense(self) -> Trained:
         """The dense model that all branches start from; trained on first use."""

@@ -11,6 +11,7 @@ from pydantic import Field
 from retrim.errors import ConfigError, MissingExtraError
 from retrim.recipe.part import Part
 from retrim.recipe.schema import DistilPart
+from retrim.zoo.glue.tasks import find_task
 from retrim.zoo.task import Task
 
 
@@ -159,6 +160,12 @@ def make_task(part: AnyTask, folder: Path) -> Task:
         if given is None:
             continue
         path = folder / given
+        if (
+            isinstance(part, GluePart)
+            and not path.exists()
+            and (folder / find_task(part.task).folder).is_dir()
+        ):
+            path = folder  # GLUE's own
         if not path.exists():
             raise ConfigError(
                 f"task.{name} must be a file or folder of {str(folder)!r}, but {given!r} is not there: give the "

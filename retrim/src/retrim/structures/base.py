@@ -38,6 +38,11 @@ class Groups(ABC):
     def spread(self, values: Array) -> Array:
         """One value per group, shape (count,), written to all its entries, shape (out, in)."""
 
+    @property
+    @abstractmethod
+    def contest(self) -> Array:
+        """Which groups compete for being kept, shape (count,): those of one number, 0 ..., do."""
+
 
 class Structure(ABC):
     """A form that the (out, in) matrix of a weight may be held to."""
@@ -235,6 +240,13 @@ class Partition(Groups):
         xp = array_namespace(values)
         grid = xp.reshape(values, self.structure.grid(self._shape))
         return self.structure.expand(grid, self._shape)
+
+    @property
+    def contest(self) -> Array:
+        xp = array_namespace(self.like)
+        blocks, groups = self.structure.grid(self._shape)
+        places = xp.arange(blocks * groups, device=device(self.like))
+        return places // groups if self.structure.balanced else places * 0
 
     @property
     def _shape(self) -> tuple[int, int]:

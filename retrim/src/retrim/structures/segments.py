@@ -203,6 +203,14 @@ class _SegmentGroups(Groups):
         )
 
     @property
+    def contest(self) -> Array:
+        """Those of the inner structure; a dropped segment competes with none."""
+        xp = array_namespace(self.like)
+        inner = self.inner.contest
+        alone = xp.arange(self._dropped, dtype=inner.dtype, device=device(self.like)) + int(xp.max(inner)) + 1
+        return xp.concat([inner, alone])
+
+    @property
     def _shape(self) -> tuple[int, int]:
         return (self.like.shape[0], self.like.shape[1])
 

@@ -141,6 +141,9 @@ class PackedLinear(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
         return self  # it never changes, and the compiled core is not copied
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.weight, self._bias, self.activation, self.precision, self.input_scale)
+
 
 def matrix_of(weight: PackedWeight) -> np.ndarray:
     """The dense weight, float32, in the shape in which the model stores it."""

@@ -20,7 +20,7 @@ from torch import nn
 
 from retrim.errors import CheckpointError, ConfigError, Interrupted
 from retrim.prune import Pruner
-from retrim.zoo.task import Task
+from retrim.zoo.task import Task, described
 from retrim.zoo.training import load_state, save_state, stop_signals
 
 
@@ -158,12 +158,13 @@ def fit(
                     saved = time.monotonic()
                 if stopped.is_set():
                     break
-            if stopped.is_set() and run.step < last * task.steps:
+            if stopped.is_set():
                 if checkpoint is not None:
                     run.save(checkpoint)
                 where = "" if checkpoint is None else "; the same command goes on from there"
+                epoch = (run.step - 1) // task.steps + 1
                 raise Interrupted(
-                    f"training was interrupted in epoch {run.epoch + 1} of {stage.epochs}, after step {run.step}{where}"
+                    f"training was interrupted in epoch {epoch} of {stage.epochs}, after step {run.step}{where}"
                 )
         if checkpoint is not None:
             run.save(checkpoint)
@@ -194,7 +195,9 @@ class _Run:
         plan = [] if pruner is None else [(t.name, t.structure.to_dict(), t.density) for t in pruner.targets]
         options = {} if pruner is None else {k: v for k, v in vars(pruner).items() if not k.startswith("_")}
         more = f" {identity}" if identity else ""
-        self.identity = f"{task} {asdict(stage)} {seed} {type(pruner).__name__} {options} {plan}{more}"
+        self.identity = (
+            f"{described(task)} {asdict(stage)} {seed} {type(pruner).__name__} {options} {plan}{more}"
+        )
         self._backward = self._plain if backward is None else backward
         model.train()
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -61,6 +62,27 @@ class Task(ABC):
     @abstractmethod
     def score(self, model: nn.Module) -> dict[str, float]:
         """Metrics of the network on the data held out; in evaluation mode, which is undone."""
+
+
+PLACED = {"placed": True}
+"""Metadata of a text field of a task that may be the path of a folder."""
+
+
+def described(task: Task) -> str:
+    """What decides a task's training, in words: its fields, of files and folders their names, wherever they lie."""
+    if not hasattr(task, "__dataclass_fields__"):
+        return repr(task)
+    its: Any = task
+    shown = [f"{one.name}={_said(one, getattr(task, one.name))}" for one in fields(its) if one.repr]
+    return f"{type(task).__qualname__}({', '.join(shown)})"
+
+
+def _said(one: Field[Any], value: Any) -> str:
+    if isinstance(value, Task):
+        return described(value)
+    if isinstance(value, Path) or (value is not None and one.metadata == PLACED):
+        return repr(Path(value).name)
+    return repr(value)
 
 
 class Last(Generic[K, V]):

@@ -194,7 +194,7 @@ def train(
             ):
                 run.save(checkpoint, step)
                 saved = time.monotonic()
-            if stop and step < last:
+            if stop:
                 where = "" if checkpoint is None else "; the same command goes on from there"
                 raise Interrupted(f"training was interrupted after step {step} of {schedule.steps}{where}")
     return run.history

@@ -467,3 +467,52 @@ def test_two_ranks_agree_with_each_other_and_with_one(
 def test_the_callback_may_be_copied_before_training(make_model: Any, sentences: Any) -> None:
     model = make_model()
     assert isinstance(copy.deepcopy(callback(model, "lasso", sentences)), PruneCallback)
+
+
+def test_a_second_training_is_refused_and_costs_nothing(
+    make_model: Any, make_trainer: Any, sentences: Any, tmp_path: Path
+) -> None:
+    from retrim.torch.huggingface import save_pruned
+
+    model = make_model()
+    pruning = callback(model, "magnitude", sentences)
+    trainer = make_trainer(model, pruning)
+    trainer.train()
+    with pytest.raises(ConfigError, match=r"a weight must be dense when pruning to density 0\.25 begins"):
+        trainer.train()
+    save_pruned(model, pruning.pruner, tmp_path / "pruned")
+    assert (tmp_path / "pruned" / "retrim.json").is_file()
+
+
+def test_frozen_weights_are_told(make_model: Any, make_trainer: Any, sentences: Any) -> None:
+    model = make_model()
+    model.bert.encoder.layer[0].requires_grad_(False)
+    with pytest.warns(
+        UserWarning,
+        match=r"^6 of 12 weights to be pruned are frozen \(requires_grad=False\), 'bert.encoder.layer.0.*query.weight' "
+        "among them: they are pruned as they stand, and no training makes up for it$",
+    ):
+        make_trainer(model, callback(model, "magnitude", sentences)).train()
+
+
+def test_what_is_logged_before_training_stays_as_it_is(
+    make_model: Any, make_trainer: Any, sentences: Any
+) -> None:
+    model = make_model()
+    trainer = make_trainer(model, callback(model, "lasso", sentences))
+    trainer.log({"loss": 1.0})
+    assert "prune_penalty" not in trainer.state.log_history[-1]
+
+
+@pytest.mark.filterwarnings(
+    "default:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # dynamo's own
+def test_inputs_are_measured_after_an_earlier_compiled_training(
+    make_model: Any, make_trainer: Any, sentences: Any
+) -> None:
+    compiled = {"torch_compile": True, "torch_compile_backend": "eager", "max_steps": 6}
+    make_trainer(make_model(), **compiled).train()
+    model = make_model()
+    pruning = callback(model, "surgeon", sentences, harden_at=6)
+    make_trainer(model, pruning, **compiled).train()
+    assert pruning.pruner.unmeasured == ()

@@ -57,6 +57,6 @@ def test_a_type_that_is_not_known(make_model: Any) -> None:
             plan_for(other, Filters(), 0.5)
         assert str(caught.value) == (
             "the model's type must be one of bert, camembert, distilbert, electra, gpt2, roberta, xlm-roberta, not "
-            f"{said}: write the plan by hand, as in Plan([Rule(weights='*.layers.*.weight', structure=Filters(), "
+            f"{said}: write the plan by hand, as in Plan([Rule(weights='*.layers.*_proj.weight', structure=Filters(), "
             "density=0.5)])"
         )

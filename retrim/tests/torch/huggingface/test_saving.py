@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -286,7 +287,8 @@ def test_weights_that_are_missing(saved: Path, tmp_path: Path) -> None:
     refused(
         ArtifactError,
         f"the checkpoint {str(saved)!r} must have all weights of BertForSequenceClassification, but "
-        "'bert.encoder.layer.1.output.dense.bias' is missing or of another shape: save the model again",
+        "'bert.encoder.layer.1.output.dense.bias' is missing or of another shape: save the model again, "
+        "built as from_pretrained builds it",
         lambda: pack_pretrained(saved, tmp_path / "packed"),
     )
     path.write_bytes(path.read_bytes()[:1000])
@@ -444,3 +446,24 @@ def test_a_pruned_checkpoint_needs_no_retrim(saved: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_checkpoints_of_other_types_load_as_they_are(
+    dtype: torch.dtype, precision: str, make_model: Any, tmp_path: Path
+) -> None:
+    model = make_model().to(dtype)
+    save_pruned(model, hardened(model), tmp_path / "pruned")
+    pack_pretrained(tmp_path / "pruned", tmp_path / "packed", precisions=(precision,))
+    packed = auto().from_pretrained(tmp_path / "packed")
+    half = dtype == torch.bfloat16 and precision == "bf16"
+    assert packed.dtype == (torch.bfloat16 if half else torch.float32)
+    wanted = logits(model.float())
+    assert float((logits(packed).float() - wanted).abs().max()) <= 0.03 * float(wanted.abs().max())
+
+
+def test_packed_models_are_pickled(packed: Path) -> None:
+    model = auto().from_pretrained(packed)
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(logits(again), logits(model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ def test_classes_come_in_glues_order(task: FineTuning, tmp_path: Path, names: tu
     own = task.build(0)
     assert torch.equal(found.classifier.weight, own.classifier.weight)
     assert found.config.id2label == dict(enumerate(MNLI))
+    assert found.config.label2id == {name: number for number, name in enumerate(MNLI)}
     ids = torch.arange(5, 13)[None]
     expected = own.eval()(input_ids=ids).logits - own.classifier.bias + torch.tensor([1.0, 2.0, 3.0])
     assert torch.allclose(found.eval()(input_ids=ids).logits, expected, atol=1e-6)
@@ -140,3 +142,41 @@ def test_positions_are_as_many_as_run(family: str) -> None:
     model(input_ids=ids[:, :-1])
     with pytest.raises((IndexError, RuntimeError)):
         model(input_ids=ids)
+
+
+def test_a_packed_checkpoint_is_refused(task: FineTuning, tmp_path: Path) -> None:
+    for path in Path(task.model).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    for method, said in (
+        ("retrim", "packed by retrim: name the folder that it was packed from"),
+        ("awq", "quantized (awq)"),
+    ):
+        config["quantization_config"] = {"quant_method": method}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ConfigError) as caught:
+            replace(task, model=str(tmp_path)).build(0)
+        assert str(caught.value) == f"model {str(tmp_path)!r} must be a dense checkpoint, but is {said}"
+
+
+def test_a_file_of_weights_that_is_cut_off_is_named(task: FineTuning, tmp_path: Path) -> None:
+    for path in Path(task.model).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="must be the folder of a checkpoint, or a name that") as caught:
+        replace(task, model=str(tmp_path)).build(0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_decoder_knows_its_padding(task: FineTuning, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    for path in Path(task.model).glob("tokenizer*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = transformers.GPT2Config(
+        vocab_size=14, n_embd=16, n_head=2, n_layer=1, n_positions=32, pad_token_id=None
+    )
+    transformers.GPT2Model(config).save_pretrained(tmp_path)
+    model = replace(task, model=str(tmp_path)).build(0)
+    assert model.config.pad_token_id == task.tokenizer.pad_token_id
+    model(input_ids=torch.tensor([[4, 5, 6], [4, 0, 0]]))

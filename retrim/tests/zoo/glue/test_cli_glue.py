@@ -93,9 +93,24 @@ def test_a_checkpoint_is_pruned_saved_and_packed(folder: Path, checkpoint: Path)
     # with the seconds that a step took: nothing was trained again
     assert json.loads((folder / "r.json").read_text())["row"] == found["row"]
 
-    repacked = call("pack", "run/pruned", folder=folder)
+    packing = ["pack", "run/pruned", "--no-calibrate", "--precision", "auto", "--json", "p.json"]
+    repacked = call(*packing, folder=folder)
     assert repacked.returncode == 0, repacked.stderr
-    assert (folder / "run" / "pruned-packed" / "model.safetensors").is_file()
+    told = json.loads((folder / "p.json").read_text())
+    assert (told["artifact"], len(told["layers"])) == (
+        "run/pruned-packed",
+        12,
+    )  # of each weight the fastest pack
+    assert told["bytes"] == (folder / "run" / "pruned-packed" / "model.safetensors").stat().st_size
+
+    dev = folder / "glue" / "SST-2" / "dev.tsv"
+    dev.write_text(dev.read_text().replace("fine", "dull"))
+    other = call(*options[:7], "--data", ".", *options[9:], folder=folder)  # a folder with GLUE's in it
+    assert other.returncode == 2
+    assert other.stderr == (
+        "retrim: 'run' must hold scores on the same examples, but those of 'sst2' were others when they were made: use "
+        "another folder, or remove it\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,6 +133,8 @@ def test_what_is_wrong_is_one_line(
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+    assert not (folder / "runs" / "glue-sst2").exists()
+    assert not (folder / "runs" / "glue-sst3").exists()
 
 
 @pytest.mark.parametrize("path", sorted(GLUE_RECIPES.glob("*.toml")), ids=lambda path: path.stem)

@@ -80,6 +80,7 @@ class PruneCallback(TrainerCallback):
         self.resume_from = None if resume_from is None else Path(resume_from)
         self.hardened: list[Hardened] = []
         self._harden_step = 0
+        self._began = False
 
     def on_train_begin(
         self,
@@ -110,12 +111,18 @@ class PruneCallback(TrainerCallback):
                 f"trainer.train(resume_from_checkpoint={str(self.resume_from)!r}), or leave resume_from out"
             )
         self._harden_step = _step_of(self.harden_at, state.max_steps)
+        targets = self.plan.resolve(whole)
+        _refuse_embeddings(whole, targets)
+        if not state.global_step:
+            _refuse_pruned(targets)  # before `prepare`: a pruner that is done keeps what it holds
+        _tell_frozen(targets)
+        if args.torch_compile or model is not whole:
+            torch.compiler.reset()  # code of an earlier training would not call the hooks that measure inputs
         self.pruner.prepare(whole, self.plan)
-        _refuse_embeddings(whole, self.pruner.targets)
+        self._began = True
         if state.global_step:
             self._restore(args, state)
             return
-        _refuse_pruned(self.pruner.targets)
         if self._harden_step == 0:
             self._harden(state)
 
@@ -162,7 +169,7 @@ class PruneCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Add the penalty and the residual to the training loss's entry."""
-        if logs is None or "loss" not in logs or not state.is_world_process_zero:
+        if logs is None or "loss" not in logs or not state.is_world_process_zero or not self._began:
             return
         found = {"prune_penalty": self.pruner.penalty(), "prune_residual": residual(self.pruner)}
         logs.update(found)
@@ -268,6 +275,16 @@ def _refuse_embeddings(model: nn.Module, targets: list[Target]) -> None:
                     f"a weight must not be tied to an embedding to be pruned, but {names} are one: leave it out of "
                     "the plan, or set tie_word_embeddings=False in the configuration"
                 )
+
+
+def _tell_frozen(targets: list[Target]) -> None:
+    frozen = [target.name for target in targets if not target.parameter.requires_grad]
+    if frozen:
+        warnings.warn(
+            f"{len(frozen)} of {len(targets)} weights to be pruned are frozen (requires_grad=False), {frozen[0]!r} among "
+            "them: they are pruned as they stand, and no training makes up for it",
+            stacklevel=3,
+        )
 
 
 def _refuse_pruned(targets: list[Target]) -> None:

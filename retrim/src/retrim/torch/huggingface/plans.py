@@ -75,7 +75,7 @@ def plan_for(
     if kind not in _BLOCKS:
         raise ConfigError(
             f"the model's type must be one of {', '.join(_BLOCKS)}, not {kind!r}: write the plan by hand, as in "
-            f"Plan([Rule(weights='*.layers.*.weight', structure={structure}, density={density})])"
+            f"Plan([Rule(weights='*.layers.*_proj.weight', structure={structure}, density={density})])"
         )
     plan = Plan([Rule(weights=glob, structure=structure, density=density) for glob in _BLOCKS[kind]])
     return plan if heads is None else without_heads(plan, model, heads)

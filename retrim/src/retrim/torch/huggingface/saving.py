@@ -109,6 +109,14 @@ def pack_pretrained(
         If the manifest is missing, damaged or another model's; if weights are missing, of
         another shape or not pruned; if `folder_out` cannot be written to.
     """
+    artifact = packed_artifact(folder_in, folder_out, precisions)
+    return write_packed(folder_in, folder_out, artifact)
+
+
+def packed_artifact(
+    folder_in: str | os.PathLike[str], folder_out: str | os.PathLike[str], precisions: Sequence[str]
+) -> Artifact:
+    """What `pack_pretrained` would write as the weights' file; nothing is written."""
     source, goal = Path(folder_in), Path(folder_out)
     if source.resolve() == goal.resolve():
         raise ConfigError(
@@ -133,7 +141,15 @@ def pack_pretrained(
     )
     for name, weight in artifact.weights.items():
         owner_of(model, name, weight.kind)  # what could not be loaded again is not written
-    _write(_made(goal), source, artifact)
+    return artifact
+
+
+def write_packed(
+    folder_in: str | os.PathLike[str], folder_out: str | os.PathLike[str], artifact: Artifact
+) -> Path:
+    """Write a packed checkpoint's folder: the artifact, and of the pruned checkpoint what is no weight."""
+    goal = _made(folder_out)
+    _write(goal, Path(folder_in), artifact)
     return goal
 
 
@@ -168,7 +184,7 @@ def _loaded(folder: Path, manifest: PrunedManifest) -> PreTrainedModel:
     if absent:
         raise ArtifactError(
             f"the checkpoint {str(folder)!r} must have all weights of {named}, but {absent[0]!r} is missing or of "
-            "another shape: save the model again"
+            "another shape: save the model again, built as from_pretrained builds it"
         )
     found: PreTrainedModel = model
     return found
@@ -216,8 +232,15 @@ def _write(goal: Path, source: Path, artifact: Artifact) -> None:
     save(goal / WEIGHTS_FILE, artifact)
     config: dict[str, Any] = json.loads((source / _CONFIG).read_text(encoding="utf-8"))
     config["quantization_config"] = RetrimConfig().to_dict()
+    config["dtype"] = _dtype_of(str(config.get("dtype")), artifact)
     with replacing(goal / _CONFIG, "configuration", ArtifactError) as beside:
         beside.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _dtype_of(given: str, artifact: Artifact) -> str:
+    """What a packed model is loaded in where nothing is said: what the checkpoint had, if its packs take it."""
+    running = {weight.packs[0].precision for weight in artifact.weights.values()}
+    return "bfloat16" if given == "bfloat16" and "fp32" not in running else "float32"
 
 
 def _tokenizer(folder: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +15,25 @@ from retrim.zoo.glue.tasks import GlueTask
 
 _TABLES = ("position_embeddings", "wpe")
 _UNNAMED = re.compile(r"LABEL_\d+")
+
+
+def check_dense(name: str, config: Any) -> None:
+    """Refuse a checkpoint that is quantized or packed: it cannot be trained.
+
+    Raises
+    ------
+    ConfigError
+    """
+    kept = getattr(config, "quantization_config", None)
+    if kept is None:
+        return
+    method = kept.get("quant_method") if isinstance(kept, dict) else getattr(kept, "quant_method", None)
+    what = (
+        "packed by retrim: name the folder that it was packed from"
+        if method == "retrim"
+        else f"quantized ({method})"
+    )
+    raise ConfigError(f"model {name!r} must be a dense checkpoint, but is {what}")
 
 
 def check_found(name: str, model: nn.Module, missing: Iterable[str]) -> None:

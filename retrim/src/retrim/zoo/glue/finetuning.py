@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from retrim.errors import ConfigError
 from retrim.torch import Distillation
-from retrim.zoo.glue.checkpoint import check_found, check_length, order_classes_
+from retrim.zoo.glue.checkpoint import check_dense, check_found, check_length, order_classes_
 from retrim.zoo.glue.encode import Encoded, Tokens, encode
 from retrim.zoo.glue.examples import Examples
 from retrim.zoo.glue.hub import load_hub
@@ -24,17 +25,13 @@ from retrim.zoo.glue.metrics import score
 from retrim.zoo.glue.tasks import GlueTask, find_task
 from retrim.zoo.glue.tsv import read_glue
 from retrim.zoo.glue.unlabelled import unlabelled
-from retrim.zoo.task import Last, Task
+from retrim.zoo.task import PLACED, Last, Task
 
 POOL = 4
 """Examples without labels over those with: what epochs draw from."""
 
 _PROBE = 512
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-)  # what transformers raises for a folder or name that is no checkpoint
+_UNREADABLE = (OSError, ValueError, KeyError)  # of transformers, where a folder or name is no checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +65,7 @@ class FineTuning(Task):
     """
 
     task: str
-    model: str
+    model: str = field(metadata=PLACED)
     data: Path | None = None
     batch: int = 32
     max_length: int = 128
@@ -116,9 +113,16 @@ class FineTuning(Task):
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         glue = self.glue
-        called = self._loaded(AutoConfig).id2label
+        config = self._loaded(AutoConfig)
+        check_dense(self.model, config)
+        called = dict(config.id2label)
         kind = "regression" if glue.regression else "single_label_classification"
-        labels: dict[str, Any] = {} if glue.regression else {"id2label": dict(enumerate(glue.names))}
+        labels: dict[str, Any] = {}
+        if not glue.regression:
+            labels = {
+                "id2label": dict(enumerate(glue.names)),
+                "label2id": {name: number for number, name in enumerate(glue.names)},
+            }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             built, report = self._loaded(
@@ -133,6 +137,8 @@ class FineTuning(Task):
         check_found(self.model, built, report["missing_keys"])
         check_length(self.model, built, self.max_length)
         order_classes_(self.model, built, glue, called)
+        if built.config.pad_token_id is None:  # decoders look for the last token that is none
+            built.config.pad_token_id = self.tokenizer.pad_token_id
         found: nn.Module = built
         return found
 
@@ -241,6 +247,16 @@ class FineTuning(Task):
             name: encode(self._spread(self._read(name)), self.tokenizer, self.max_length) for name in names
         }
 
+    @property
+    def held_out_digest(self) -> str:
+        """Hash of all that scores are computed on."""
+        found = hashlib.sha256()
+        for name, tokens in self.held_out.items():
+            found.update(name.encode())
+            for part in (tokens.ids, tokens.starts, tokens.labels):
+                found.update(np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()
+
     def _spread(self, examples: Examples) -> Examples:
         if not 0 < self.scored < len(examples):
             return examples
@@ -261,13 +277,14 @@ class FineTuning(Task):
         return functional.cross_entropy(logits, labels)
 
     def _loaded(self, kind: Any, **options: Any) -> Any:
+        from safetensors import SafetensorError
         from transformers.utils import logging as talk
 
         said = talk.get_verbosity()
         talk.set_verbosity(logging.ERROR)  # that the head is missing is expected
         try:
-            return kind.from_pretrained(self.model, **options)
-        except _UNREADABLE as error:
+            return kind.from_pretrained(self.model, trust_remote_code=False, **options)
+        except (*_UNREADABLE, SafetensorError) as error:
             first = str(error).strip().split("\n")[0]
             raise ConfigError(
                 f"model {self.model!r} must be the folder of a checkpoint, or a name that the Hugging Face Hub knows: "

@@ -54,7 +54,7 @@ def _datasets() -> Any:
         module = None
     if not hasattr(module, "load_dataset"):  # a folder of that name can be imported too, and is empty
         raise MissingExtraError(
-            "GLUE from the Hugging Face Hub needs datasets: pip install datasets"
+            "GLUE from the Hugging Face Hub needs datasets: pip install datasets, or name a folder of GLUE's files by --data"
         ) from None
     return module
 
