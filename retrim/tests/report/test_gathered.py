@@ -120,6 +120,50 @@ def test_scores_of_several_tasks_are_kept_apart() -> None:
     assert "packed, against OpenVINO 1/3" in words
 
 
+def test_seeds_of_a_checkpoint_are_a_mean() -> None:
+    others = [
+        {
+            **GLUE,
+            "seed": seed,
+            "packed_score": {"score": score},
+            "latency": {**GLUE["latency"], "ms_packed": ms},
+        }
+        for seed, score, ms in ((1, 82.25, 16.0), (2, 80.25, 17.0))
+    ]
+    (part,) = gather([GLUE, *others, {**GLUE, "model": "another"}, {**GLUE, "model": "mine"}])["parts"]
+    assert [(row["method"], row.get("seeds")) for row in part["rows"]] == [
+        ("dense", None),
+        ("SLR", 3),
+        ("SLR, another", None),
+        ("SLR, mine", None),
+    ]
+    mean = part["rows"][1]
+    assert (mean["accuracy"], mean["ms_packed"], mean["bytes"]) == (pytest.approx(0.8125), 16.0, 60_000_000)
+    assert mean["high"] - mean["low"] == pytest.approx(2 * 4.303 * 0.01 / 3**0.5)
+    assert part["settings"]["seed"] == "0, 1, 2"
+    assert len(part["layers"]) == 2
+    (twice,) = gather([GLUE, GLUE])["parts"]
+    assert len(twice["rows"]) == 3, "one seed twice is of two recipes"
+
+
+def test_a_dense_row_has_all_that_is_known() -> None:
+    for results in ([EXPERIMENT, GLUE], [GLUE, EXPERIMENT]):
+        (dense,) = [row for row in gather(results)["parts"][0]["rows"] if row["method"] == "dense"]
+        assert dense["bytes"] == 90_000_000
+
+
+def test_densities_are_those_that_were_reached() -> None:
+    rows = [{**row, "plan_rate": 1.9} for row in EXPERIMENT["rows"]]
+    once = {**EXPERIMENT["recipe"], "retrain": {"epochs": 3, "score_after": [0]}}
+    (part,) = gather([{**EXPERIMENT, "rows": rows, "recipe": once}])["parts"]
+    assert [row["density"] for row in part["rows"]] == [1.0, pytest.approx(1 / 1.9), pytest.approx(1 / 1.9)]
+    assert "retrain" not in part["settings"]
+    (packed,) = gather([{**GLUE, "row": {"method": "SLR", "rate": 3.0, "plan_rate": 2.5}}])["parts"][0][
+        "rows"
+    ][1:]
+    assert packed["density"] == 0.4
+
+
 def test_one_dense_row_for_each_score() -> None:
     (part,) = gather([EXPERIMENT, GLUE, {**GLUE, "baseline": {"score": 85.5}}])["parts"]
     assert [row["accuracy"] for row in part["rows"] if row["method"] == "dense"] == [0.85, 0.855]

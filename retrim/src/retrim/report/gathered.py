@@ -67,23 +67,51 @@ def _part(task: str, results: Sequence[Result]) -> dict[str, Any]:
         found = _checked(result, makers[result["kind"]])
         rows += found[0]
         layers += found[1]
-        settings |= found[2]
-    forms = {row.get("forms") for row in rows} - {None}
-    for row in rows:
-        said = row.pop("forms", None)
-        if said is not None and len(forms) > 1:
-            row["method"] += f", {said}"
-    dense = [row for row in rows if row["method"] == DENSE]
-    scores = [row["accuracy"] for row in dense]
-    repeated = [row for place, row in enumerate(dense) if row["accuracy"] in scores[:place]]
+        for name, value in found[2].items():
+            told = settings.setdefault(name, [])
+            told += [value] if value not in told else []
+    for name in ("forms", "model"):
+        several = len({row.get(name) for row in rows} - {None}) > 1
+        for row in rows:
+            said = row.pop(name, None)
+            if said is not None and several:
+                row["method"] += f", {said}"
     metric = next((result["metric"] for result in results if "metric" in result), None)
     return {
         "name": task,
-        "rows": [row for row in rows if not any(row is other for other in repeated)],
-        "layers": layers,
-        "settings": settings,
+        "rows": _together(rows),
+        "layers": list({(layer["row"], layer["name"]): layer for layer in reversed(layers)}.values())[::-1],
+        "settings": {
+            name: told[0] if len(told) == 1 else ", ".join(map(str, told)) for name, told in settings.items()
+        },
         "measure": {**_SCORE, "word": metric.capitalize()} if metric else {},
     }
+
+
+def _together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Seeds of one method and density as their mean; one dense row for each score, with all that is known of it."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for place, row in enumerate(rows):
+        key: tuple[Any, ...] = (place,)
+        if row["method"] == DENSE:
+            key = (DENSE, row["accuracy"])
+        elif "seed" in row:
+            key = (row["method"], row["density"])
+            if row["seed"] in [other["seed"] for other in found.get(key, ())]:
+                key = (place,)  # of another recipe
+        found.setdefault(key, []).append(row)
+    return [_merged(same) for same in found.values()]
+
+
+def _merged(same: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    whole = {name: value for row in reversed(same) for name, value in row.items() if value is not None}
+    if whole.pop("seed", None) is None or len(same) == 1:
+        return whole
+    measured = {*whole} - {"method", "density"}
+    means = {
+        name: statistics.mean(row[name] for row in same if row.get(name) is not None) for name in measured
+    }
+    return {**whole, **means, "seeds": len(same), **_interval(row["accuracy"] for row in same)}
 
 
 def _checked(result: Result, make: Callable[[Result], _Found]) -> _Found:
@@ -129,7 +157,7 @@ def _comparison(result: Result) -> _Parts:
             {
                 "method": method,
                 "forms": forms,
-                "density": 1 / rate,
+                "density": statistics.mean(1 / r.get("plan_rate", rate) for r in same),
                 "seeds": len(same),
                 "hard": statistics.mean(hard),
                 "accuracy": statistics.mean(last),
@@ -141,6 +169,8 @@ def _comparison(result: Result) -> _Parts:
     stages = {
         name: f"{recipe[name]['epochs']} epochs" for name in ("dense", "prune", "retrain") if recipe.get(name)
     }
+    if recipe["retrain"].get("score_after") == [0]:
+        del stages["retrain"]  # none was asked for
     return rows, [], {"forms": forms, **stages, "ladder": recipe.get("ladder", False)}
 
 
@@ -148,9 +178,11 @@ def _checkpoint(result: Result) -> _Parts:
     """A checkpoint of `retrim glue`: the packed one's score, time and size."""
     row, latency, sizes = result["row"], result["latency"], result["bytes"]
     metric = result["metric"]
-    density = 1 / row["rate"]
+    density = 1 / row.get("plan_rate", row["rate"])
     packed = {
         "method": row["method"],
+        "seed": result["seed"],
+        "model": result.get("model"),
         "density": density,
         "accuracy": result["packed_score"][metric] / 100,
         "bytes": sizes["packed"],
