@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from retrim.errors import ConfigError, WeightError
 from retrim.prune import CubicSchedule, Magnitude, OptimalBrainSurgeon, Plan, Rule
 from retrim.prune.surgeon import _costs, eliminated
-from retrim.structures import BlockColumns, Elements, Filters, Structure
+from retrim.structures import BlockColumns, Elements, Filters, Segments, Structure
 
 ROWS, COLUMNS, SAMPLES = 8, 12, 200
 
@@ -133,6 +134,31 @@ def test_a_layer_is_pruned_after_its_batches_and_fitted_to_its_outputs() -> None
     before = model.layer.weight.detach().clone()
     pruner.harden()
     assert torch.equal(model.layer.weight, before)
+
+
+@pytest.mark.parametrize("axis", ["rows", "columns"])
+def test_block_columns_of_kept_segments(axis: Literal["rows", "columns"]) -> None:
+    """Columns of the segments that go are given; from there on the least error has it, block by block."""
+    pruner = OptimalBrainSurgeon(batches=4, damping=1e-6)
+    form = Segments(BlockColumns(4), 4, (1,) if axis == "rows" else (0, 2), axis)
+    weight = Scaled().layer.weight.detach().double().numpy()
+    density = 0.25 if axis == "rows" else 1 / 3
+    model = pruned(pruner, form, 4, density)
+    found = model.layer.weight.detach().double().numpy()
+    x = inputs().numpy()
+    blocks = [slice(4, 8)] if axis == "rows" else [slice(0, 4), slice(4, 8)]
+    start = np.arange(COLUMNS) if axis == "rows" else np.r_[0:4, 8:12]
+    for rows in blocks:
+        left = start
+        while len(left) > (6 if axis == "rows" else 4):
+            left = min(
+                (np.delete(left, j) for j in range(len(left))), key=lambda some: error(weight[rows], some, x)
+            )
+        assert np.flatnonzero(found[rows].any(axis=0)).tolist() == left.tolist()
+        fit = np.linalg.lstsq(x[:, left], x @ weight[rows].T, rcond=None)[0]
+        np.testing.assert_allclose(found[rows][:, left], fit.T, rtol=0.02, atol=0.02)
+    if axis == "rows":
+        assert not found[:4].any()
 
 
 @pytest.mark.parametrize("structure", [Elements(), Filters()], ids=["elements", "filters"])

@@ -17,7 +17,7 @@ from retrim.prune.magnitude import CubicSchedule, on_the_way
 from retrim.prune.moments import StepMoments, damped
 from retrim.prune.plan import Target
 from retrim.prune.pruner import Hardened, Probe, Pruner
-from retrim.structures import BlockColumns, Density, Mask, Support
+from retrim.structures import BlockColumns, Density, Mask, Segments, Support
 
 ROUND = 64
 """Of the columns that are left, one in so many goes in each round."""
@@ -133,20 +133,24 @@ class OptimalBrainSurgeon(Pruner):
             self._by_norm[target.name] = None
             return projected, support
         weight = matrix.to(moment.dtype)
-        if isinstance(target.structure, BlockColumns):
-            counts = support.mask[:: target.structure.rows].sum(dim=1).tolist()
-            found, kept = _without_columns(weight, moment, target.structure, counts)
+        structure = target.structure
+        if isinstance(structure, BlockColumns):
+            found, kept = _without_columns(weight, moment, structure, support.mask)
+            return found.to(matrix.dtype), Mask(kept)
+        if isinstance(structure, Segments) and isinstance(structure.inner, BlockColumns):
+            found, kept = _inside_segments(weight, moment, structure, structure.inner, support.mask)
             return found.to(matrix.dtype), Mask(kept)
         return _fitted(weight, moment, support.mask).to(matrix.dtype), support
 
 
 def _without_columns(
-    weight: torch.Tensor, moment: torch.Tensor, structure: BlockColumns, counts: list[int]
+    weight: torch.Tensor, moment: torch.Tensor, structure: BlockColumns, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A matrix whose row blocks keep so many columns, and what is kept.
+    """A matrix whose row blocks keep as many columns as in `mask`, and what is kept.
 
     Columns that are zero already cost nothing, and go first.
     """
+    counts = mask[:: structure.rows].sum(dim=1).tolist()
     found, kept = torch.zeros_like(weight), torch.zeros_like(weight, dtype=torch.bool)
     inverse = inverted(moment)
     for block, count in enumerate(counts):
@@ -155,6 +159,19 @@ def _without_columns(
         found[rows, columns[0]] = values[0]
         kept[rows, columns[0]] = True
     return found, kept
+
+
+def _inside_segments(
+    weight: torch.Tensor, moment: torch.Tensor, structure: Segments, inner: BlockColumns, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Block columns of the kept segments; columns of the others go first, and those that stay make up for them too."""
+    shape = (weight.shape[0], weight.shape[1])
+    if structure.axis == "columns":
+        stays = structure.put(torch.ones_like(structure.take(mask)), shape)
+        weight = _fitted(weight, moment, stays)
+        moment = structure.take(structure.take(moment).T)
+    found, kept = _without_columns(structure.take(weight), moment, inner, structure.take(mask))
+    return structure.put(found, shape), structure.put(kept, shape)
 
 
 def inverted(moments: torch.Tensor) -> torch.Tensor:
