@@ -127,8 +127,8 @@ def test_another_run_is_not_taken_up(tmp_path: Path) -> None:
         toy.job(path=path, plan=BatchPlan(histories=4001, batches=40)).run()
     assert str(caught.value) == (
         f"'{path}' must be a part of this run to be resumed: parts of one run must have the "
-        "same batch plan, not BatchPlan(histories=4001, batches=40) and "
-        "BatchPlan(histories=4000, batches=40); run them again alike; or choose another --out"
+        "same batch plan, not 4,001 histories in 40 batches and "
+        "4,000 histories in 40 batches; run them again alike; or choose another --out"
     )
 
 

@@ -85,7 +85,7 @@ def test_merging_remembers_all_processors() -> None:
         (
             {"plan": BatchPlan(histories=4000, batches=41)},
             "parts of one run must have the same batch plan, not "
-            "BatchPlan(histories=4000, batches=40) and BatchPlan(histories=4000, batches=41); "
+            "4,000 histories in 40 batches and 4,000 histories in 41 batches; "
             "run them again alike",
         ),
         (

@@ -32,6 +32,9 @@ class BatchPlan:
     histories: int
     batches: int = DEFAULT_BATCHES
 
+    def __str__(self) -> str:
+        return f"{self.histories:,} histories in {self.batches} batches"
+
     def __post_init__(self) -> None:
         if self.histories < 1:
             raise ConfigError(f"histories must be at least 1, not {self.histories}")

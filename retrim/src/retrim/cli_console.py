@@ -16,7 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from retrim.errors import ConfigError, Interrupted, MissingExtraError, RetrimError
 from retrim.files import replacing
 
-console = Console()
+
+def _console() -> Console:
+    """As wide as the terminal; wide in files and pipes, where tables would be cut to 80 columns."""
+    found = Console()
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=160)
+
+
+console = _console()
 
 _PICTURES = (".png", ".svg", ".pdf")
 

@@ -93,7 +93,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         job.pack(tmp_path, tmp_path / "model.safetensors")
     assert str(caught.value) == (
         f"run {str(tmp_path)!r} must be the folder of a finished run, but holds no recipe.json: call retrim "
-        "prune first"
+        "prune first, or again where it was interrupted"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -570,6 +570,10 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
             "tune.rho: a rho must be a number > 0, not 0",
         ),
         (
+            {"methods": [{"name": "slow", "pruner": {"type": "gradual", "over_epochs": 2.5}}]},
+            "over_epochs of 'slow' must be at most the 2 epochs of pruning, not 2.5",
+        ),
+        (
             {"tune": {"forms": "elements", "rate": 4, "rhos": [0.1]}},
             "tune must have no key 'rhos': its keys are forms, rate, rho, seed",
         ),
@@ -588,14 +592,14 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
                 "steps, type"
             ),
         ),
-        ({"tune": None}, ": tune must be given, since a method is tuned"),
+        ({"tune": None}, "tune must be given, since a method is tuned"),
         (
             {"tune": {**TABLE["tune"], "forms": "rows"}},
-            ": tune.forms must be one of the forms' names, not 'rows'",
+            "tune.forms must be one of the forms' names, not 'rows'",
         ),
         (
             {"forms": TABLE["forms"] * 2},
-            ": forms must have names of their own, but 'elements' stands there twice",
+            "forms must have names of their own, but 'elements' stands there twice",
         ),
         (
             {"retrain": {"epochs": 2, "rate": 0.1, "score_after": [0, 3]}},

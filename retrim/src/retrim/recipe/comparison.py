@@ -336,6 +336,16 @@ class Comparison(Part):
         return self
 
     @model_validator(mode="after")
+    def _arrives(self) -> Comparison:
+        for method in self.methods:
+            over = getattr(method.pruner, "over_epochs", None)
+            if over is not None and over > self.prune.epochs:
+                raise ValueError(
+                    f"over_epochs of {method.name!r} must be at most the {self.prune.epochs} epochs of pruning, not {over:g}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _names(self) -> Comparison:
         for what, names in (
             ("forms", [f.name for f in self.forms]),

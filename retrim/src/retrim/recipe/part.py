@@ -69,7 +69,7 @@ def _sentence(kind: type[Part], error: ValidationError) -> str:
         case "missing":
             return f"{where} must be given"
         case "value_error":
-            return f"{where}: {context['error']}"
+            return f"{where}: {context['error']}" if where else str(context["error"])
         case "union_tag_invalid" | "union_tag_not_found":
             tags = sorted(tag for part in parts for tag in _tags(part))
             given = value.get("type") if isinstance(value, dict) else value

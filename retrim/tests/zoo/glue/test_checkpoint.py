@@ -159,6 +159,16 @@ def test_a_packed_checkpoint_is_refused(task: FineTuning, tmp_path: Path) -> Non
         assert str(caught.value) == f"model {str(tmp_path)!r} must be a dense checkpoint, but is {said}"
 
 
+def test_a_pruned_checkpoint_is_told(task: FineTuning, tmp_path: Path) -> None:
+    for path in Path(task.model).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "retrim.json").write_text("{}")
+    with pytest.warns(
+        UserWarning, match="is pruned already: what is called dense begins from its weights, zeros and all$"
+    ):
+        replace(task, model=str(tmp_path)).build(0)
+
+
 def test_a_file_of_weights_that_is_cut_off_is_named(task: FineTuning, tmp_path: Path) -> None:
     for path in Path(task.model).iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ _UNNAMED = re.compile(r"LABEL_\d+")
 
 
 def check_dense(name: str, config: Any) -> None:
-    """Refuse a checkpoint that is quantized or packed: it cannot be trained.
+    """Refuse a checkpoint that is quantized or packed: it cannot be trained; tell of one that is pruned.
 
     Raises
     ------
@@ -26,6 +27,11 @@ def check_dense(name: str, config: Any) -> None:
     """
     kept = getattr(config, "quantization_config", None)
     if kept is None:
+        if (Path(name) / "retrim.json").is_file():
+            warnings.warn(
+                f"model {name!r} is pruned already: what is called dense begins from its weights, zeros and all",
+                stacklevel=2,
+            )
         return
     method = kept.get("quant_method") if isinstance(kept, dict) else getattr(kept, "quant_method", None)
     what = (
