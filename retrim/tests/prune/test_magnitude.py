@@ -152,18 +152,14 @@ def test_hardening_keeps_the_support_that_a_schedule_has_reached() -> None:
 
 
 def test_momentum_brings_nothing_back() -> None:
-    """The optimiser moves what was pruned before the schedule looks again; it must not see that."""
+    """An optimiser moves what was pruned before the schedule looks again, which must not see that."""
     layer = linear()
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-2)
     pruner = Magnitude(CubicSchedule(begin=0, end=20, every=1))
     pruner.prepare(layer, plan(Elements(), 0.25))
     gone = torch.zeros_like(layer.weight, dtype=torch.bool)
-    for seed in range(20):
-        optimizer.zero_grad()
-        x = torch.randn(16, 20, generator=torch.Generator().manual_seed(seed))
-        layer(x).square().sum().backward()
-        pruner.add_gradient_()
-        optimizer.step()
+    for _ in range(20):
+        with torch.no_grad():
+            layer.weight[gone] = 10.0
         pruner.step()
         assert not layer.weight[gone].any()
         gone |= layer.weight == 0

@@ -90,9 +90,8 @@ _RULES = {
 def sentence(error: ValidationError, owner: str) -> str:
     """The first of pydantic's complaints as ``<key> must <rule>, not <value>``."""
     found = error.errors(include_url=False)
-    first = next(
-        (one for one in found if one["type"] == "extra_forbidden"), found[0]
-    )  # a misspelt key is missing too
+    unknown = (one for one in found if one["type"] == "extra_forbidden")  # a misspelt key is missing too
+    first = next(unknown, found[0])
     kind, context = first["type"], first.get("ctx", {})
     path = _path(first["loc"])
     if kind == "extra_forbidden":

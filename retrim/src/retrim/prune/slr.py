@@ -137,9 +137,7 @@ class SLR(AugmentedLagrangian):
         distance = self._distance(copies)
         if distance > 0:  # else all weights have arrived: nothing is left to press
             self._alpha = self.alpha(self._k)
-            if (
-                self._distance_before > 0
-            ):  # else all weights began in their forms, and there is nothing to compare with
+            if self._distance_before > 0:  # weights that began in their forms give nothing to compare with
                 self._s *= self._alpha * self._distance_before / distance
             if self.steps == "contracting":
                 self._distance_before = distance

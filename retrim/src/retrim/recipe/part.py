@@ -56,9 +56,8 @@ def checked(kind: type[P], table: dict[str, Any], name: str) -> P:
 def _sentence(kind: type[Part], error: ValidationError) -> str:
     """The first complaint, in our words."""
     found = error.errors()
-    first = next(
-        (one for one in found if one["type"] == "extra_forbidden"), found[0]
-    )  # a misspelt key is missing too
+    unknown = (one for one in found if one["type"] == "extra_forbidden")  # a misspelt key is missing too
+    first = next(unknown, found[0])
     place, value, context = first["loc"], first["input"], first.get("ctx", {})
     parts, where = _walk(kind, place)
     match first["type"]:
