@@ -320,7 +320,7 @@ def test_results_that_could_not_be_kept_are_told_before_any_work(tmp_path: Path)
         )
     with pytest.raises(ConfigError, match="must be a file to write to, but is a folder: name a file in it"):
         app(["prune", "r.toml", "--json", str(tmp_path)], standalone_mode=False)
-    with pytest.raises(ConfigError, match=r"picture 'x.xyz' must be a .png, .svg or .pdf file$"):
+    with pytest.raises(ConfigError, match=r"^a picture must end in \.png, \.svg or \.pdf, not \.xyz$"):
         app(["experiment", "slr", "r.toml", "--plot", "x.xyz"], standalone_mode=False)
 
 

@@ -45,7 +45,7 @@ def _drawn(path: Path | None) -> Path | None:
     """A picture that can be drawn."""
     if path is not None and path.suffix.lower() not in _PICTURES:
         raise ConfigError(
-            f"picture {str(path)!r} must be a {', '.join(_PICTURES[:-1])} or {_PICTURES[-1]} file"
+            f"a picture must end in {', '.join(_PICTURES[:-1])} or {_PICTURES[-1]}, not {path.suffix or 'nothing'}"
         )
     return placed(path)
 

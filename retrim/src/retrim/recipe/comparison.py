@@ -245,6 +245,20 @@ class LassoMethod(Part):
 AnyMethod = AtOncePart | ADMMMethod | GradualMethod | LassoMethod | SLRMethod | SurgeonMethod
 
 
+def check_arrives(pruner: AnyMethod, prune: StagePart, whose: str = "") -> None:
+    """Refuse a schedule that would not be at its end when weights are hardened.
+
+    Raises
+    ------
+    ValueError
+    """
+    over = getattr(pruner, "over_epochs", None)
+    if over is not None and over > prune.epochs:
+        raise ValueError(
+            f"over_epochs{whose} must be at most the {prune.epochs} epochs of pruning, not {over:g}"
+        )
+
+
 class MethodPart(Part):
     """A method, the seeds it runs with, and whether its rho is tuned."""
 
@@ -338,11 +352,7 @@ class Comparison(Part):
     @model_validator(mode="after")
     def _arrives(self) -> Comparison:
         for method in self.methods:
-            over = getattr(method.pruner, "over_epochs", None)
-            if over is not None and over > self.prune.epochs:
-                raise ValueError(
-                    f"over_epochs of {method.name!r} must be at most the {self.prune.epochs} epochs of pruning, not {over:g}"
-                )
+            check_arrives(method.pruner, self.prune, f" of {method.name!r}")
         return self
 
     @model_validator(mode="after")

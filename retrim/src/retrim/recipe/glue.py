@@ -20,6 +20,7 @@ from retrim.recipe.comparison import (
     MethodPart,
     RetrainPart,
     StagePart,
+    check_arrives,
 )
 from retrim.recipe.densities import UnevenPart
 from retrim.recipe.part import checked, read_toml
@@ -96,6 +97,7 @@ class GlueRecipe(UnevenPart):
                 raise ValueError(f"a rate must be a number >= 1 (weights over kept weights), not {rate:g}")
         if len(set(self.rates)) < len(self.rates):
             raise ValueError(f"rates must hold each rate once, not {list(self.rates)}")
+        check_arrives(self.pruner, self.prune)
         return self
 
     @property

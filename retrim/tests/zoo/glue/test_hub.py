@@ -96,7 +96,9 @@ def test_without_datasets(monkeypatch, found):
     monkeypatch.setitem(sys.modules, "datasets", found)
     with pytest.raises(MissingExtraError) as raised:
         load_hub("rte", "dev")
-    assert str(raised.value) == "GLUE from the Hugging Face Hub needs datasets: pip install datasets"
+    assert str(raised.value) == (
+        "GLUE from the Hugging Face Hub needs datasets: pip install datasets, or name a folder of GLUE's files by --data"
+    )
 
 
 def test_a_wrong_split_is_refused_first(monkeypatch):

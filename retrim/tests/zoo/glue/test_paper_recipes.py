@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from retrim.errors import CheckpointError, ConfigError
 from retrim.recipe.glue import GlueRecipe, read_glue_recipe, run_glue
+from retrim.recipe.part import checked
 from retrim.zoo.glue import TASKS
 
 FOLDER = Path(__file__).parents[3] / "recipes" / "glue"
@@ -71,6 +73,7 @@ def shortened(recipe: GlueRecipe, **more: Any) -> GlueRecipe:
         "structure": type(recipe.structure)(rows=8),
         "dense": recipe.dense.model_copy(update={"epochs": 1}),
         "prune": recipe.prune.model_copy(update={"epochs": 1}),
+        "pruner": recipe.pruner.model_copy(update={"over_epochs": 1}),
         "retrain": recipe.retrain.model_copy(update={"epochs": 1, "score_after": (0, 1)}),
     }
     return recipe.model_copy(update=few | more)
@@ -210,3 +213,12 @@ def test_recipes_that_are_wrong(change: str, sentence: str, tmp_path: Path) -> N
     with pytest.raises(ConfigError) as caught:
         read_glue_recipe(tmp_path / "r.toml")
     assert sentence in str(caught.value)
+
+
+def test_a_schedule_that_would_not_arrive() -> None:
+    table = tomllib.loads(PAPER[0].read_text())
+    table["pruner"]["over_epochs"] = table["prune"]["epochs"] + 1
+    with pytest.raises(
+        ConfigError, match=r"^recipe 'r': over_epochs must be at most the \d+ epochs of pruning, not \d+$"
+    ):
+        checked(GlueRecipe, table, "r")
