@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +44,18 @@ class Shell:
         self.folder = folder
         self.stop_after: int | None = None
         self.threads: list[int] = []
+        self.columns: str | None = "200"
+        self.preparing: Callable[[], object] = list
         (folder / "toy.toml").write_text(SCENE)
 
     def __call__(self, *arguments: object) -> Result:
         app = typer.Typer()
         register(app, self.prepare)
-        return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+        return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": self.columns})
 
     def prepare(self, scene: Scene, threads: int) -> SceneRunner:
         scene.check({"water": 1.0})
+        self.preparing()
         self.threads.append(threads)
         return toy.ToyRunner(seed=scene.seed, stop_after=self.stop_after)
 
@@ -73,6 +78,26 @@ def test_run_writes_result_and_json(shell: Shell) -> None:
     assert written["scored"]["depth"]["value"] == result["depth"].values.tolist()
     assert written["scored"]["depth"]["unit"] == "Gy cm2"
     assert "dose" not in written["scored"]  # a grid belongs into the HDF5 file
+
+
+def test_tables_in_pipes_are_not_cut_to_80_columns(shell: Shell) -> None:
+    shell.columns = None
+    done = shell("run", "toy.toml")
+    assert "efficiency (1/s)" in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()[:6]) > 80
+
+
+def test_long_preparing_is_told_where_no_bar_is_seen(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = threading.Event()
+    monkeypatch.setattr(typer, "echo", lambda text, *, err: told.set() if err and "compiled" in text else None)
+    monkeypatch.setattr("conebeam.cli_scene._SILENT_SECONDS", 0.01)
+    shell.preparing = lambda: told.wait(60)
+    assert shell("run", "toy.toml").exit_code == 0
+    assert told.is_set()
+
+
+def test_short_preparing_is_silent(shell: Shell) -> None:
+    assert shell("run", "toy.toml").stderr == ""
 
 
 def test_parts_and_merge_are_one_run(shell: Shell) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from conebeam import __version__
-from conebeam.cli_scene import register, reported, run_shown
-from conebeam.cli_tables import depth_table
+from conebeam.cli_scene import preparing, register, reported, run_shown
+from conebeam.cli_tables import depth_table, output
 from conebeam.cli_tube import kept_tube
 from conebeam.cli_tube import register as register_tube
 from conebeam.dose import Beam, as_json, build_scene
@@ -106,7 +105,8 @@ def dose(
             )  # fmt: skip
             beam = replace(beam, tube=kept)
         scene = build_scene(beam, histories=histories, seed=seed)
-        engine = Engine(scene, threads)
+        with preparing():
+            engine = Engine(scene, threads)
         job = Job(
             runner=engine,
             provenance=provenance(
@@ -124,7 +124,7 @@ def dose(
         )  # fmt: skip
         if json_path is not None:
             write_text(json.dumps(content, indent=1) + "\n", json_path)
-        console = Console()
+        console = output()
         console.print(depth_table(content, scene.name))
         console.print(
             f"{result.histories:,} histories, {seconds:.1f} s on {engine.threads} threads "
@@ -147,7 +147,7 @@ def demo(
     from conebeam.demo import run_demo
 
     with reported():
-        run_demo(out, histories=histories, threads=threads, console=Console())
+        run_demo(out, histories=histories, threads=threads, console=output())
 
 
 if __name__ == "__main__":

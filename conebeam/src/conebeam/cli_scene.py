@@ -7,18 +7,20 @@ exits with 130 and says how to go on.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from conebeam.batches import parse_range
-from conebeam.cli_tables import as_json, differences, summary, verdict
+from conebeam.cli_tables import as_json, differences, output, summary, verdict
 from conebeam.compare import (
     Curve,
     compare_curves,
@@ -36,6 +38,8 @@ from conebeam.scene import Scene
 
 _SceneArgument = Annotated[Path, typer.Argument(help="Scene file, TOML.")]
 _ResultArgument = Annotated[Path, typer.Argument(help="Result file, HDF5.")]
+_SILENT_SECONDS = 5.0
+_COMPILING = "conebeam: kernels are compiled and tables built, once on this machine: up to a few minutes"
 _Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures as JSON.")]
 
 
@@ -85,7 +89,9 @@ def _run_command(prepare: Prepare) -> Callable[..., None]:
             changes = _overridden(Scene.load(scene), histories, seed, uncertainty, region)
             span = None if batches is None else parse_range(batches)
             path = out or _default_path(scene, span)
-            _run(_job(changes, prepare(changes, threads), span, path), path, json_path)
+            with preparing():
+                runner = prepare(changes, threads)
+            _run(_job(changes, runner, span, path), path, json_path)
 
     return run
 
@@ -110,7 +116,7 @@ def _run(job: Job, path: Path, json_path: Path | None) -> None:
     started = time.perf_counter()
     result = run_shown(job)
     seconds = time.perf_counter() - started
-    console = Console()
+    console = output()
     console.print(summary(result))
     console.print(
         f"{result.histories:,} histories in {len(result.done)} of {result.plan.batches} "
@@ -147,7 +153,7 @@ def compare(
             normalisation=parse_normalisation(normalise),
             base=parse_base(relative_to),
         )
-        console = Console()
+        console = output()
         console.print(differences(quantity, comparison))
         console.print(verdict(comparison), soft_wrap=True)
         if picture is not None:
@@ -254,6 +260,28 @@ def _default_path(scene: Path, span: tuple[int, int] | None) -> Path:
     return Path(f"{scene.stem}.{span[0]}-{span[1]}.h5")
 
 
+@contextmanager
+def preparing() -> Iterator[Callable[[float], None]]:
+    """A bar on stderr while kernels are compiled and tables built, which may tell their share; without a terminal a
+    line, where that takes long.
+    """
+    note = Timer(_SILENT_SECONDS, typer.echo, [_COMPILING], {"err": True})
+    note.daemon = True
+    if not sys.stderr.isatty():
+        note.start()
+    try:
+        with _bar(TextColumn("kernels and tables"), BarColumn(), TimeElapsedColumn()) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda share: bar.update(task, total=1.0, completed=share)
+    finally:
+        note.cancel()
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    """On stderr, gone when it is done; nothing where that is no terminal."""
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
 def run_shown(job: Job) -> Result:
     """Run a job with a progress bar on stderr; Ctrl-C exits with 130 and says how to go on."""
     first, stop = job.batches or (0, job.plan.batches)
@@ -264,7 +292,7 @@ def run_shown(job: Job) -> Result:
         TimeElapsedColumn(),
     )
     try:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with _bar(*columns) as bar:
             task = bar.add_task("histories", total=stop - first, note="")
 
             def show(result: Result) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from conebeam.compare import Comparison
 from conebeam.result import Quantity, Result
+
+
+def output() -> Console:
+    """Standard output, as wide as the terminal; wide in files and pipes, where tables would be cut to 80 columns."""
+    found = Console()
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=160)
 
 
 def summary(result: Result) -> Table:

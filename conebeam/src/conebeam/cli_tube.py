@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from conebeam.cli_scene import reported, run_shown
+from conebeam.cli_scene import preparing, reported, run_shown
+from conebeam.cli_tables import output
 from conebeam.errors import ConfigError
 from conebeam.histories import tube_scores as scores
 from conebeam.result_file import check_writable, write_text
@@ -94,7 +91,7 @@ def tube(
             spot_pixels=spot_pixels, spot_half_mm=spot_half_mm, angles=angles,
         )  # fmt: skip
         wanted = None if uncertainty is None else _fraction(uncertainty)
-        with _shown_building() as progress:
+        with preparing() as progress:
             job = tube_job(
                 described, view, electrons=_ELECTRONS if electrons is None and wanted is None else electrons,
                 uncertainty=wanted, emission=_emission(analog, split), seed=seed, threads=threads, path=out,
@@ -112,7 +109,7 @@ def tube(
             from conebeam.tube.plot import tube_figure
 
             save_figure(tube_figure(result), picture)
-        Console().print(_table(result))
+        output().print(_table(result))
 
 
 def kept_tube(config: Path, *, field_cm: float, distance_cm: float, electrons: int, threads: int) -> Path:
@@ -135,7 +132,7 @@ def kept_tube(config: Path, *, field_cm: float, distance_cm: float, electrons: i
     described = XrayTube.load(config)
     columns = max(1, min(MAX_COLUMNS, round(100.0 * field_cm / distance_cm)))
     view = View(field_cm=field_cm, distance_cm=distance_cm, with_heel=False, columns=columns)
-    with _shown_building() as progress:
+    with preparing() as progress:
         job = tube_job(described, view, electrons=electrons, threads=threads, progress=progress)
     origin = job.provenance
     decides = (origin.scene, origin.seed, sorted(origin.versions.items()), electrons)
@@ -164,28 +161,6 @@ def _fraction(text: str) -> float:
         raise ConfigError(
             f"--uncertainty must be a number or a percentage such as '1%', not '{text}'"
         ) from None
-
-
-@contextmanager
-def _shown_building() -> Iterator[Callable[[float], None]]:
-    """A bar on stderr, from when tables begin to be built."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("tables of the target", total=1.0)
-    started = False
-
-    def show(share: float) -> None:
-        nonlocal started
-        if not started:
-            bar.start()
-            started = True
-        bar.update(task, completed=share)
-
-    try:
-        yield show
-    finally:
-        if started:
-            bar.stop()
 
 
 def _table(result: TubeResult) -> Table:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from conebeam.cli_scene import run_shown
+from conebeam.cli_scene import preparing, run_shown
 from conebeam.compare import Comparison
 from conebeam.compare.water import CASES, WaterReference, WaterVerdict, judge, published
 from conebeam.demo_tube import run_tube_demo
@@ -85,7 +85,8 @@ def run_demo(folder: Path, *, histories: int, threads: int = 0, console: Console
 def _outcome(case: str, histories: int, threads: int) -> Outcome:
     with water_beam(case) as beam:
         scene = build_scene(beam, histories=histories)
-        engine = Engine(scene, threads)
+        with preparing():
+            engine = Engine(scene, threads)
         job = Job(
             runner=engine,
             plan=scene.plan(),

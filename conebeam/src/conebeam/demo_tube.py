@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from conebeam.cli_scene import run_shown
+from conebeam.cli_scene import preparing, run_shown
 from conebeam.errors import DataError
 from conebeam.histories import tube_scores as scores
 from conebeam.plot import save_figure
@@ -45,7 +45,9 @@ def run_tube_demo(folder: Path, *, threads: int = 0, console: Console) -> dict[s
         kvp=KVP, anode_angle_deg=ANGLE, filters=(Filter(material="Al", thickness_mm=ALUMINIUM_MM),)
     )
     view = View()
-    result = TubeResult(run_shown(tube_job(tube, view, electrons=ELECTRONS, threads=threads)), tube, view)
+    with preparing() as progress:
+        job = tube_job(tube, view, electrons=ELECTRONS, threads=threads, progress=progress)
+    result = TubeResult(run_shown(job), tube, view)
     hard = energies > 15.0
     heel = along[:, hard].sum(axis=1)
     inside = np.abs(_ALONG_CM) <= 0.5 * view.field_cm

@@ -16,7 +16,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 torch.set_num_threads(1)
-from retrim.prune import OptimalBrainSurgeon, Plan, ReweightedGroupLasso, Rule
+from retrim.prune import ADMM, OptimalBrainSurgeon, Plan, ReweightedGroupLasso, Rule
 from retrim.structures import BlockColumns
 
 ranks = int(os.environ.get("WORLD_SIZE", "1"))
@@ -30,6 +30,7 @@ if ranks > 1:
 pruner = {
     "lasso": lambda: ReweightedGroupLasso(refresh_every=3),
     "lasso by inputs": lambda: ReweightedGroupLasso(over=6, by_inputs=True, batches=3),
+    "admm by inputs": lambda: ADMM(every=2, pull=0.1, by_inputs=True, batches=3),
     "surgeon": lambda: OptimalBrainSurgeon(batches=4),
 }[sys.argv[2]]()
 pruner.prepare(model, Plan([Rule(weights="*0.weight", structure=BlockColumns(16), density=0.5)]))
@@ -52,7 +53,7 @@ if ranks > 1:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pruner", ["lasso", "lasso by inputs", "surgeon"])
+@pytest.mark.parametrize("pruner", ["lasso", "lasso by inputs", "admm by inputs", "surgeon"])
 def test_ranks_agree_with_each_other_and_with_one_process(pruner: str, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(PROGRAM)

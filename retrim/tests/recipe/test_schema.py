@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from retrim.errors import ConfigError
-from retrim.prune import ReweightedGroupLasso
+from retrim.prune import ADMM, SLR, CubicSchedule, ReweightedGroupLasso
 from retrim.recipe import parse, read
-from retrim.recipe.comparison import LassoMethod, RetrainPart
+from retrim.recipe.comparison import ADMMMethod, LassoMethod, RetrainPart, SLRMethod
 from retrim.recipe.run import make_pruner
 from retrim.recipe.schema import GroupLassoPart, MagnitudePart
 from retrim.structures import BlockColumns, Elements, Within
@@ -89,6 +89,18 @@ def test_group_lasso_by_inputs() -> None:
     pruner = make_pruner(part.prune)
     assert isinstance(pruner, ReweightedGroupLasso)
     assert (pruner.over, pruner.by_inputs, pruner.batches) == (9, True, 4)
+
+
+@pytest.mark.parametrize(("name", "method"), [("ADMM", ADMM), ("SLR", SLR)])
+def test_admm_and_slr_by_inputs(name: str, method: type[ADMM] | type[SLR]) -> None:
+    options = {"pull": 0.1, "by_inputs": True, "batches": 4, "schedule": {"end": 20}}
+    pruner = make_pruner(parse(table(prune__pruner={"type": name, "every": 5, **options}), "r").prune)
+    assert isinstance(pruner, method)
+    assert (pruner.every, pruner.pull, pruner.by_inputs, pruner.batches) == (5, 0.1, True, 4)
+    assert pruner.schedule == CubicSchedule(begin=0, end=20)
+    plain = make_pruner(parse(table(prune__pruner={"type": name}), "r").prune)
+    assert isinstance(plain, method)
+    assert (plain.pull, plain.by_inputs, plain.schedule) == (None, False, None)
 
 
 def test_recipes_are_frozen() -> None:
@@ -206,6 +218,22 @@ def test_group_lasso_by_inputs_over_epochs() -> None:
     few = part.pruner(5, None)
     assert isinstance(few, ReweightedGroupLasso)
     assert (few.over, few.batches) == (8, 4)  # half of the steps at most
+
+
+@pytest.mark.parametrize(("part", "method"), [(ADMMMethod, ADMM), (SLRMethod, SLR)])
+def test_admm_and_slr_over_epochs(
+    part: type[ADMMMethod] | type[SLRMethod], method: type[ADMM] | type[SLR]
+) -> None:
+    later = {"pull", "over_epochs", "by_inputs", "batches"}
+    assert not later & set(part(type=method.__name__).model_dump(mode="json"))
+    made = part(type=method.__name__, every_epochs=0.25, pull=0.1, over_epochs=1.5, by_inputs=True)
+    assert {"pull": 0.1, "over_epochs": 1.5, "by_inputs": True}.items() <= made.model_dump(
+        mode="json"
+    ).items()
+    pruner = made.pruner(20, 0.3, 0.5)
+    assert isinstance(pruner, method)
+    assert (pruner.rho, pruner.every, pruner.pull, pruner.batches) == (0.3, 5, 0.1, 15)
+    assert pruner.schedule == CubicSchedule(begin=0, end=30, initial=0.5)
 
 
 def test_retraining_is_scored_at_both_ends() -> None:

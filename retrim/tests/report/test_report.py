@@ -15,6 +15,7 @@ import pytest
 
 from retrim.errors import ConfigError
 from retrim.report import page, write
+from retrim.report.series import Palette
 
 VOID = {"meta", "wbr"}
 EVIL = '<script>alert("1&2")</script>\x00\ud800\'"'
@@ -169,6 +170,16 @@ def test_a_method_keeps_its_colour_in_all_charts(result: dict[str, Any]) -> None
     loss = [name.removeprefix("curve ") for name in curves[:5]]
     assert loss == ["dense", "s0", "s0 dashed", "s1", "s1 dashed"]
     assert found.count("svg", **{"class": "s0", "viewbox": "0 0 24 12"}) == 2
+
+
+def test_the_seventh_method_looks_like_no_other(result: dict[str, Any]) -> None:
+    palette = Palette(f"method {number}" for number in range(12))
+    assert len({palette.colour(f"method {number}") for number in range(12)}) == 12
+    row = next(row for row in result["rows"] if row["method"] != "dense")
+    more = [{**row, "method": f"method {number}"} for number in range(7)]
+    found = Page(page({**result, "rows": [*result["rows"][:1], *more]}, title="demo"))
+    assert found.count("svg", **{"class": "s0", "viewbox": "0 0 24 12"}) == 1
+    assert found.count("svg", **{"class": "s0 hollow", "viewbox": "0 0 24 12"}) == 1
 
 
 def test_nothing_leads_out_of_the_page(result: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ between, weights feel ``ρ (W - Z + U)`` besides the loss.
 
 from __future__ import annotations
 
-from retrim.prune.lagrangian import AugmentedLagrangian, norm
+from retrim.prune.lagrangian import AugmentedLagrangian
+from retrim.prune.magnitude import CubicSchedule
 from retrim.prune.pruner import Probe
 from retrim.prune.update import Update
 
@@ -20,10 +21,32 @@ class ADMM(AugmentedLagrangian):
         Weight of the quadratic penalty.
     every : int, default 100
         Optimiser steps between two updates, often one or a few epochs.
+    pull : float, optional
+        Share of the way to Z - Λ/ρ that weights go at each step, after the optimiser's: the penalty's proximal operator,
+        0 < pull <= 1.  Without it the penalty's gradient goes through the optimiser; one that scales gradients, as Adam does,
+        then moves weights by its learning rate at most, however large rho is.
+    schedule : CubicSchedule, optional
+        Density of Z on its way to the plan's; looked at at every update.  Without it, the plan's from the start.
+    by_inputs : bool, default False
+        Weigh each column of a weight by the root mean square of its inputs (over that of all of the layer's), in
+        products and norms and in what is kept: what counts is what a column adds to the outputs.  Inputs are measured over the
+        first `batches` steps, and nothing is pulled until then.  Weights whose inputs cannot be measured (`unmeasured`), and
+        those of forms that are no unions of groups, are weighed as they are.
+    batches : int, default 16
+        See `by_inputs`.
     """
 
-    def __init__(self, *, rho: float = 1e-2, every: int = 100) -> None:
-        super().__init__(rho, every)
+    def __init__(
+        self,
+        *,
+        rho: float = 1e-2,
+        every: int = 100,
+        pull: float | None = None,
+        schedule: CubicSchedule | None = None,
+        by_inputs: bool = False,
+        batches: int = 16,
+    ) -> None:
+        super().__init__(rho, every, pull=pull, schedule=schedule, by_inputs=by_inputs, batches=batches)
 
     def _update(self, probe: Probe | None) -> Update:
         self._copies = self._projections()
@@ -35,7 +58,7 @@ class ADMM(AugmentedLagrangian):
             step_size=self.rho,
             alpha=1.0,
             distance=distance,
-            relative=distance / max(norm(self._weights()), 1e-30),
+            relative=self._relative(distance),
             probe_loss=None,
             weights_accepted=False,
             projection_accepted=True,

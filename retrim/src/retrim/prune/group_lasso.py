@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from retrim.errors import ConfigError
-from retrim.prune.moments import StepMoments, mean_square
 from retrim.prune.plan import Target
 from retrim.prune.pruner import Hardened, Probe, Pruner, check_finite
+from retrim.prune.scales import InputScales, check_batches
 from retrim.structures import Groups, Support
 
 
@@ -86,12 +86,7 @@ class ReweightedGroupLasso(Pruner):
             raise ConfigError(f"over must be a whole number >= 1, not {over}")
         if over is not None and strength is not None:
             raise ConfigError("over sets the strength at every step: leave strength out")
-        if type(batches) is not int or batches < 1:
-            raise ConfigError(f"batches must be a whole number >= 1, not {batches}")
-        if by_inputs and over is not None and over <= batches:
-            raise ConfigError(
-                f"over must be more than the {batches} batches that inputs are measured in, not {over}"
-            )
+        check_batches(batches, over if by_inputs else None)
         self.over = over
         self.by_inputs, self.batches = by_inputs, batches
         self.strength = strength
@@ -100,10 +95,7 @@ class ReweightedGroupLasso(Pruner):
         self.refresh_every = refresh_every
         self.selective = selective
         self._gamma: dict[str, torch.Tensor] = {}
-        self._moments = StepMoments(diagonal=True)
-        self._measured = 0  # steps
-        self._weighed = False
-        self._scales: dict[str, torch.Tensor] = {}
+        self._inputs = InputScales(batches if by_inputs else None)
         self._lambda = strength
         self._loss_energy = 0.0
         self._loss_count = 0
@@ -115,32 +107,27 @@ class ReweightedGroupLasso(Pruner):
         Those of layers that `OptimalBrainSurgeon` cannot measure either, those whose inputs were all zero, and those of forms that
         are no unions of groups.
         """
-        return tuple(t.name for t in self.targets if self._weighed and t.name not in self._scales)
+        return self._inputs.unmeasured
 
     def harden(self) -> list[Hardened]:
         if self._measuring():
-            self._weigh()
+            self._inputs.finish()
         return super().harden()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._measure_if_due()
+        if self._measuring():
+            self._inputs.measure(self.model)
 
     def _begin(self) -> None:
         self._gamma = {}
-        self._moments.clear()
-        self._measured, self._weighed, self._scales = 0, False, {}
+        self._inputs.begin(self.model, self.targets)
         self._lambda = self.strength
         self._loss_energy, self._loss_count = 0.0, 0
         self._refresh_gamma()
-        self._measure_if_due()
 
     def _measuring(self) -> bool:
-        return self.by_inputs and not self._weighed and not self._hardened
-
-    def _measure_if_due(self) -> None:
-        if self._measuring():
-            self._moments.measure(self.model, self.targets)
+        return self._inputs.measuring and not self._hardened
 
     def _add_gradient(self) -> None:
         if self.over is not None or self._measuring():
@@ -159,11 +146,8 @@ class ReweightedGroupLasso(Pruner):
 
     def _advance(self, probe: Probe | None) -> None:
         if self._measuring():
-            self._moments.gather()
-            self._measured += 1
-            if self._measured < self.batches:
+            if not self._inputs.gather():
                 return
-            self._weigh()
             self._refresh_gamma()
         if self.over is not None:
             self._press(self.over - self._steps)
@@ -175,26 +159,8 @@ class ReweightedGroupLasso(Pruner):
             self._lambda = self._matched({t.name: self._pull(t) for t in self.targets})
             self._loss_energy, self._loss_count = 0.0, 0
 
-    def _weigh(self) -> None:
-        """From what was measured, scales of columns; their squares have a mean of one."""
-        scales = {}
-        for target in self.targets:
-            squares = self._moments.sums.get(target.name)
-            if squares is not None and target.structure.groups(target.matrix()) is not None:
-                mean = mean_square(target.name, squares)
-                if mean > 0:
-                    scales[target.name] = (squares / mean).sqrt().to(target.parameter.dtype)
-        self._scales, self._weighed = scales, True
-        self._moments.clear()
-
     def _projected(self, target: Target, matrix: torch.Tensor) -> tuple[torch.Tensor, Support]:
-        """The nearest matrix in the structure, columns scaled: for a union of groups, a matrix with some of them zero."""
-        projected, support = target.structure.project(self._scaled(target, matrix), target.density)
-        return (support.apply(matrix) if target.name in self._scales else projected), support
-
-    def _scaled(self, target: Target, matrix: torch.Tensor) -> torch.Tensor:
-        scale = self._scales.get(target.name)
-        return matrix if scale is None else matrix * scale
+        return self._inputs.project(target, matrix, target.density)
 
     def _press(self, left: int) -> None:
         """One proximal step, with so many to follow; the last one drops what must go."""
@@ -247,10 +213,7 @@ class ReweightedGroupLasso(Pruner):
     def _state(self) -> dict[str, Any]:
         return {
             "gamma": dict(self._gamma),
-            "moments": dict(self._moments.sums),
-            "scales": dict(self._scales),
-            "measured": self._measured,
-            "weighed": self._weighed,
+            **self._inputs.state(),
             "lambda": self._lambda,
             "loss_energy": self._loss_energy,
             "loss_count": self._loss_count,
@@ -258,16 +221,7 @@ class ReweightedGroupLasso(Pruner):
 
     def _load(self, state: dict[str, Any]) -> None:
         self._gamma = {name: state["gamma"][name].to(g.device) for name, g in self._gamma.items()}
-        self._moments.load(
-            state.get("moments", {}), self.targets
-        )  # states from before there were inputs have none
-        self._measured, self._weighed = (
-            state.get("measured", 0),
-            self.by_inputs and state.get("weighed", False),
-        )
-        device = {target.name: target.parameter.device for target in self.targets}
-        held = state.get("scales", {}) if self.by_inputs else {}
-        self._scales = {name: scale.to(device[name]) for name, scale in held.items()}
+        self._inputs.load(state)
         self._lambda = state["lambda"]
         self._loss_energy = state["loss_energy"]
         self._loss_count = state["loss_count"]
@@ -291,11 +245,11 @@ class ReweightedGroupLasso(Pruner):
             distance: torch.Tensor = torch.linalg.vector_norm(away)
             pull: torch.Tensor = away * (gamma / distance.clamp_min(1e-30))
             return pull
-        norms: torch.Tensor = groups.norms(self._scaled(target, matrix))
+        norms: torch.Tensor = groups.norms(self._inputs.scaled(target, matrix))
         # a group at exactly zero has no direction: 0 is in the subdifferential
         share = torch.where(norms > 0, gamma / norms.clamp_min(1e-30), 0.0)
         spread: torch.Tensor = groups.spread(share)
-        return self._scaled(target, self._scaled(target, matrix)) * spread
+        return self._inputs.scaled(target, self._inputs.scaled(target, matrix)) * spread
 
     def _kept(self, target: Target, matrix: torch.Tensor) -> torch.Tensor:
         """Groups that the projection would keep now; none where the form is no union of groups."""
@@ -313,7 +267,7 @@ class ReweightedGroupLasso(Pruner):
             projected, _ = target.structure.project(matrix, target.density)
             distance: torch.Tensor = torch.linalg.vector_norm(matrix - projected)
             return distance.reshape(1)
-        norms: torch.Tensor = groups.norms(self._scaled(target, matrix))
+        norms: torch.Tensor = groups.norms(self._inputs.scaled(target, matrix))
         return norms
 
     def _measure_loss(self) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 
 from retrim.errors import ConfigError
-from retrim.prune.lagrangian import AugmentedLagrangian, agreed, norm
+from retrim.prune.lagrangian import AugmentedLagrangian, agreed
+from retrim.prune.magnitude import CubicSchedule
 from retrim.prune.pruner import Probe
 from retrim.prune.update import Update
 
@@ -39,6 +40,8 @@ class SLR(AugmentedLagrangian):
         Which residual the step size is scaled by: that of the last step that was taken,
         so that s ‖W - Z‖ never grows, as the theory of the method asks for; or, in both of an
         update's steps, that of the update before, as the paper's equations are printed.
+    pull, schedule, by_inputs, batches
+        See `ADMM`.
 
     Notes
     -----
@@ -55,8 +58,12 @@ class SLR(AugmentedLagrangian):
         r: float = 0.1,
         rejected: Literal["continue", "restore"] = "continue",
         steps: Literal["contracting", "paper"] = "contracting",
+        pull: float | None = None,
+        schedule: CubicSchedule | None = None,
+        by_inputs: bool = False,
+        batches: int = 16,
     ) -> None:
-        super().__init__(rho, every)
+        super().__init__(rho, every, pull=pull, schedule=schedule, by_inputs=by_inputs, batches=batches)
         if not (math.isfinite(step_size) and step_size > 0):
             raise ConfigError(f"step_size must be a number > 0, not {step_size}")
         if not (math.isfinite(M) and M > 1):
@@ -86,8 +93,8 @@ class SLR(AugmentedLagrangian):
         self._lagrangian_before = math.inf  # the first update is accepted whatever it does
         self._weights_before: list[torch.Tensor] = []
 
-    def _begin(self) -> None:
-        super()._begin()
+    def _set_out(self) -> None:
+        super()._set_out()
         self._start()
         self._distance_before = self._distance(self._copies)
         self._remember()
@@ -110,7 +117,7 @@ class SLR(AugmentedLagrangian):
             step_size=self._s,
             alpha=self._alpha,
             distance=distance,
-            relative=distance / max(norm(self._weights()), 1e-30),
+            relative=self._relative(distance),
             probe_loss=loss,
             weights_accepted=weights_accepted,
             projection_accepted=projection_accepted,

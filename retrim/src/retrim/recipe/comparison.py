@@ -130,24 +130,50 @@ class AtOncePart(Part):
         return Magnitude()
 
 
-class ADMMMethod(Part):
-    """`retrim.prune.ADMM`, updated every few epochs (or parts of one)."""
+class LagrangianMethod(Part):
+    """What ADMM and SLR share: updates every few epochs (or parts of one), and how weights are brought to their forms."""
+
+    every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    pull: float | None = Field(default=None, gt=0, le=1)
+    over_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    by_inputs: bool = False
+    batches: int = Field(default=16, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs from before these were there are found again."""
+        unset = {"pull": None, "over_epochs": None, "by_inputs": False, "batches": 16}
+        return {name: value for name, value in dump(self).items() if unset.get(name, ...) != value}
+
+    def shared(self, steps: int, initial: float) -> dict[str, Any]:
+        """Arguments of the pruner; as for `pruner`."""
+        every = max(1, round(self.every_epochs * steps))
+        over = None if self.over_epochs is None else max(1, round(self.over_epochs * steps))
+        return {
+            "every": every,
+            "pull": self.pull,
+            "schedule": None if over is None else CubicSchedule(begin=0, end=over, initial=initial),
+            "by_inputs": self.by_inputs,
+            "batches": _in_time(self.batches, over),
+        }
+
+
+class ADMMMethod(LagrangianMethod):
+    """`retrim.prune.ADMM`.  Inputs are measured in at most half of the steps of its schedule."""
 
     type: Literal["ADMM"]
     rho: float = Field(default=1e-2, gt=0, allow_inf_nan=False)
-    every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     def pruner(self, steps: int, rho: float | None, initial: float = 1.0) -> Pruner:
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
-        return ADMM(rho=self.rho if rho is None else rho, every=max(1, round(self.every_epochs * steps)))
+        return ADMM(rho=self.rho if rho is None else rho, **self.shared(steps, initial))
 
 
-class SLRMethod(Part):
-    """`retrim.prune.SLR`, updated every few epochs (or parts of one)."""
+class SLRMethod(LagrangianMethod):
+    """`retrim.prune.SLR`.  Inputs are measured in at most half of the steps of its schedule."""
 
     type: Literal["SLR"]
     rho: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    every_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     step_size: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     M: float = Field(default=300.0, gt=1, allow_inf_nan=False)
     r: float = Field(default=0.1, gt=0, lt=1)
@@ -158,12 +184,12 @@ class SLRMethod(Part):
         """Not prepared; `steps` are those of an epoch, `initial` the density that it starts from."""
         return SLR(
             rho=self.rho if rho is None else rho,
-            every=max(1, round(self.every_epochs * steps)),
             step_size=self.step_size,
             M=self.M,
             r=self.r,
             rejected=self.rejected,
             steps=self.steps,
+            **self.shared(steps, initial),
         )
 
 
@@ -238,8 +264,13 @@ class LassoMethod(Part):
             refresh_every=max(1, round(self.every_epochs * steps)),
             selective=self.selective,
             by_inputs=self.by_inputs,
-            batches=self.batches if over is None else max(1, min(self.batches, over // 2)),
+            batches=_in_time(self.batches, over),
         )
+
+
+def _in_time(batches: int, over: int | None) -> int:
+    """Steps to measure inputs in: at most half of those of a schedule."""
+    return batches if over is None else max(1, min(batches, over // 2))
 
 
 AnyMethod = AtOncePart | ADMMMethod | GradualMethod | LassoMethod | SLRMethod | SurgeonMethod

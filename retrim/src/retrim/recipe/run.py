@@ -32,11 +32,9 @@ from retrim.prune import (
 )
 from retrim.recipe.schema import (
     CorpusPart,
-    MagnitudePart,
     ModelPart,
     PrunePart,
     Recipe,
-    SurgeonPart,
     TrainPart,
 )
 from retrim.torch import Distillation, pack
@@ -243,16 +241,20 @@ def plan_of(stage: PrunePart) -> Plan:
 def make_pruner(stage: PrunePart) -> Pruner:
     """The pruner of a recipe, not prepared."""
     part = stage.pruner
-    if isinstance(part, MagnitudePart | SurgeonPart):
-        schedule = None if part.schedule is None else CubicSchedule(**part.schedule.model_dump())
-        if isinstance(part, MagnitudePart):
-            return Magnitude(schedule)
-        return OptimalBrainSurgeon(schedule, batches=part.batches, damping=part.damping)
-    make: Callable[..., Pruner] = PRUNERS[part.type]
-    return make(**part.model_dump(exclude={"type"}))
+    options = part.model_dump(exclude={"type", "schedule"})
+    schedule = getattr(part, "schedule", None)
+    if schedule is not None:
+        options["schedule"] = CubicSchedule(**schedule.model_dump())
+    return PRUNERS[part.type](**options)
 
 
-PRUNERS = {"ADMM": ADMM, "ReweightedGroupLasso": ReweightedGroupLasso, "SLR": SLR}
+PRUNERS: dict[str, Callable[..., Pruner]] = {
+    "ADMM": ADMM,
+    "Magnitude": Magnitude,
+    "OptimalBrainSurgeon": OptimalBrainSurgeon,
+    "ReweightedGroupLasso": ReweightedGroupLasso,
+    "SLR": SLR,
+}
 
 
 def use_all_cores() -> None:

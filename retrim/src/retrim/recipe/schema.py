@@ -104,20 +104,28 @@ class GroupLassoPart(Part):
     batches: int = Field(default=16, ge=1)
 
 
-class ADMMPart(Part):
+class LagrangianPart(Part):
+    """What `retrim.prune.ADMM` and `retrim.prune.SLR` share."""
+
+    every: int = Field(default=100, ge=1)
+    pull: float | None = Field(default=None, gt=0, le=1)
+    schedule: SchedulePart | None = None
+    by_inputs: bool = False
+    batches: int = Field(default=16, ge=1)
+
+
+class ADMMPart(LagrangianPart):
     """`retrim.prune.ADMM`."""
 
     type: Literal["ADMM"]
     rho: float = Field(default=1e-2, gt=0, allow_inf_nan=False)
-    every: int = Field(default=100, ge=1)
 
 
-class SLRPart(Part):
+class SLRPart(LagrangianPart):
     """`retrim.prune.SLR`."""
 
     type: Literal["SLR"]
     rho: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    every: int = Field(default=100, ge=1)
     step_size: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     M: float = Field(default=300.0, gt=1, allow_inf_nan=False)
     r: float = Field(default=0.1, gt=0, lt=1)

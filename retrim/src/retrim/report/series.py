@@ -40,7 +40,8 @@ def _held(row: Mapping[str, Any]) -> str:
 
 
 class Palette:
-    """Colour classes by method, in the order in which methods first appear; dense is neutral.
+    """Colour classes by method, in the order in which methods first appear; dense is neutral.  Once all colours are
+    taken they come again with hollow marks and lines of dashes and dots.
 
     Parameters
     ----------
@@ -55,12 +56,15 @@ class Palette:
 
     def _add(self, method: str) -> None:
         if method != DENSE and method not in self._index:
-            self._index[method] = len(self._index) % _COLOURS
+            self._index[method] = len(self._index)
 
     def colour(self, method: str) -> str:
         """Class of a method."""
         self._add(method)
-        return "dense" if method == DENSE else f"s{self._index[method]}"
+        if method == DENSE:
+            return "dense"
+        turn, colour = divmod(self._index[method], _COLOURS)
+        return f"s{colour} hollow" if turn % 2 else f"s{colour}"
 
     def branches(self, names: Iterable[str]) -> dict[str, str]:
         """Classes of training branches: the colour of the method a name begins with, and a stroke of its own."""

@@ -57,11 +57,13 @@ svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin
 .dense{--c:var(--dense)}.packed,.s0{--c:var(--s0)}.s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}
 .s4{--c:var(--s4)}.s5{--c:var(--s5)}
 .curve{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+.hollow,.hollow .curve{stroke-dasharray:10 4 1 4}
 .dashed,.dashed .curve{stroke-dasharray:7 5}.dotted,.dotted .curve{stroke-dasharray:1 5}
 .thin{stroke-width:1.5}
 .raw{fill:none;stroke:var(--c);stroke-width:2.6;stroke-linecap:round;stroke-dasharray:none;opacity:.22}
 .dot,.bar{fill:var(--c)}
 .ring{stroke:var(--card);stroke-width:2}
+.hollow .dot{fill:var(--card);stroke:var(--c);stroke-width:2.5;stroke-dasharray:none}
 .key{font-size:14px;display:flex;align-items:center;gap:8px}
 .ramp{display:flex;gap:2px}
 .swatch{display:block;width:24px;height:12px;border-radius:3px;background:var(--h)}
