@@ -12,6 +12,7 @@ import pytest
 from retrim.device import Level, LevelTable, just_meeting, read_levels
 from retrim.errors import DeviceError
 
+HUGE = 10**400
 TEXT = """
 format = "retrim-levels"
 version = 1
@@ -70,7 +71,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("accuracy = 0.38", "accuracy = 38", "accuracy of level 'slow' must be a number of at least 0 and at most 1, not 38"),
         ('name = "slow"', 'name = "fast"', "levels must differ in name, but have fast, fast"),
         ("mhz = 400", "mhz = 1400", "levels must differ in mhz, but have 1400.0, 1400.0"),
-        ("deadline_ms = 100.0", "deadline_ms = 0", "deadline_ms must be a number above 0 and at most 1e+12, not 0"),
+        ("deadline_ms = 100.0", "deadline_ms = 0", "deadline_ms must be a number of at least 1e-09 and at most 1e+12, not 0"),
+        ("deadline_ms = 100.0", f"deadline_ms = {HUGE}", f"deadline_ms must be a number of at least 1e-09 and at most 1e+12, not {HUGE}"),
+        ("latency_ms = 99.0", "cycles = 1e-310", "cycles of level 'slow' must be a number of at least 1e-09 and at most 1e+15, not 1e-310"),
         ("mhz = 400", "mhz = 400\nx = 1", "a level must not say 'x'; it may say name, mhz, mhz, density, accuracy, cycles, latency_ms"),
     ],
 )  # fmt: skip
@@ -93,6 +96,17 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_levels(tmp_path / "y.json")
     with pytest.raises(DeviceError, match="a table of levels must have a level, but has none"):
         LevelTable(levels=())
+
+
+def test_whole_numbers_that_no_float_holds(tmp_path: Path) -> None:
+    path = tmp_path / "levels.json"
+    found = tomllib.loads(TEXT) | {"deadline_ms": HUGE}
+    path.write_text(json.dumps(found))
+    with pytest.raises(DeviceError) as error:
+        read_levels(path)
+    assert str(error.value) == (
+        f"table of levels {str(path)!r}: deadline_ms must be a number of at least 1e-09 and at most 1e+12, not {HUGE}"
+    )
 
 
 def test_levels_that_just_meet() -> None:

@@ -155,6 +155,17 @@ def test_a_users_file(tmp_path: Path) -> None:
             "capacity_mwh = -1",
             "capacity_mwh must be a number above 0 and at most 1e+09, not -1",
         ),
+        (
+            "capacity_mwh = 1000",
+            f"capacity_mwh = {10**400}",
+            f"capacity_mwh must be a number above 0 and at most 1e+09, not {10**400}",
+        ),
+        (
+            "capacity_mwh = 1000",
+            f"capacity_mwh = {'9' * 5000}",
+            "Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits; use "
+            "sys.set_int_max_str_digits() to increase the limit",
+        ),
         ("[battery]", "[battery", "Expected ']' at the end of a table declaration (at line 6, column 9)"),
     ],
 )
@@ -178,6 +189,12 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     assert str(error.value) == (
         "device must be one of odroid-xu3-a15, odroid-xu3-a7, pixel-5, rog-phone-2, `this`, or a TOML file's path, "
         "not 'odroid'"
+    )
+    with pytest.raises(DeviceError) as error:
+        find("x" * 300)
+    assert str(error.value) == (
+        "device must be one of odroid-xu3-a15, odroid-xu3-a7, pixel-5, rog-phone-2, `this`, or a TOML file's path, "
+        f"not {'x' * 300!r}"
     )
     (tmp_path / "text.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(DeviceError, match="it is no text"):

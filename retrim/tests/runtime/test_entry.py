@@ -54,6 +54,10 @@ def test_an_entry_is_what_json_says() -> None:
         ({"density": "half"}, "density must be a number above 0 and at most 1, not 'half'"),
         ({"microseconds": float("nan")}, "microseconds must be a number above 0 and at most 1e+15, not nan"),
         ({"microseconds": 0}, "microseconds must be a number above 0 and at most 1e+15, not 0"),
+        (
+            {"microseconds": 10**400},
+            f"microseconds must be a number above 0 and at most 1e+15, not {10**400}",
+        ),
         ({"isa": ""}, "isa must be a name, not ''"),
         ({"variant": None}, "variant must be a name, not None"),
         ({"runs": -1}, "runs must be a whole number >= 1, not -1"),

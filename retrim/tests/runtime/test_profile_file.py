@@ -178,6 +178,18 @@ def test_one_that_was_found_is_passed_over_where_it_is_wrong(monkeypatch: pytest
     assert tuning.current() is None
     assert profile_file.begin(path).entries == ()
     profile_file.write(path, Profile(entries=(ENTRY,)))
+    whole = path.read_text("utf-8")
+    for damage in ({"microseconds": 10**400}, {"density": 10**400}):
+        found_ = json.loads(whole)
+        found_["entries"][0] |= damage
+        path.write_text(json.dumps(found_))
+        tuning.forget()
+        assert tuning.current() is None
+    path.write_text(whole)
+    elsewhere(path, processor="\ud800")
+    tuning.forget()
+    assert tuning.current() is None
+    path.write_text(whole)
     assert tuning.current() is None  # it is looked for once
     tuning.forget()
     found = tuning.current()

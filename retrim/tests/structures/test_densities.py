@@ -72,3 +72,10 @@ def test_one_number_for_a_composed_structure_is_shared_out() -> None:
     assert structure.reached((16, 16), 0.25) == 0.25
     assert structure.reached((16, 16), 0.36) == 10 / 16 * round(math.sqrt(0.36) * 160) / 160
     assert structure.reached((16, 16), (0.5, 0.25)) == 0.125
+
+
+@pytest.mark.parametrize("density", [10**400, math.inf, math.nan])
+def test_what_is_no_density(density: float) -> None:
+    with pytest.raises(DensityError) as error:
+        Densities(steps=4).count(density)
+    assert str(error.value) == f"density must be a number with 0 < density <= 1, not {density}"

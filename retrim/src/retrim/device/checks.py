@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from retrim.errors import DeviceError
+
+LEAST = 1e-9
+"""Of milliseconds and cycles: with less a battery would serve more than can be counted."""
 
 
 def number(name: str, value: Any, *, least: float = 0.0, most: float = 1e12, above: bool = False) -> float:
@@ -21,7 +23,7 @@ def number(name: str, value: Any, *, least: float = 0.0, most: float = 1e12, abo
     ------
     DeviceError
     """
-    right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    right = isinstance(value, int | float) and not isinstance(value, bool)
     if not right or not least <= value <= most or (above and value == least):
         low = f"above {least:g}" if above else f"of at least {least:g}"
         raise DeviceError(f"{name} must be a number {low} and at most {most:g}, not {value!r}")

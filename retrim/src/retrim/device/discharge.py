@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from retrim.device.battery import Battery
-from retrim.device.checks import number, whole
+from retrim.device.checks import LEAST, number, whole
 from retrim.device.cluster import Cluster
 from retrim.device.governor import Governor, Signals, decide
 from retrim.device.levels import Level
@@ -46,9 +46,9 @@ class Workload:
     cores: int = 1
 
     def __post_init__(self) -> None:
-        number("deadline_ms", self.deadline_ms, above=True)
+        number("deadline_ms", self.deadline_ms, least=LEAST)
         if self.period_ms is not None:
-            number("period_ms", self.period_ms, above=True)
+            number("period_ms", self.period_ms, least=LEAST)
         whole("cores", self.cores, most=4096)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retrim.device.checks import number, whole
+from retrim.device.checks import LEAST, number, whole
 from retrim.device.levels import Level
 from retrim.errors import DeviceError
 
@@ -99,7 +99,7 @@ class Governor:
                     f"levels must fall in cycles, but {other.name!r} has {other.cycles:g} after {one.name!r} with "
                     f"{one.cycles:g}"
                 )
-        number("deadline_ms", self.deadline_ms, above=True)
+        number("deadline_ms", self.deadline_ms, least=LEAST)
         number("battery_margin", self.battery_margin, most=0.5)
         number("clock_tolerance", self.clock_tolerance, most=0.5)
         number("hot_c", self.hot_c, least=-60, most=200)

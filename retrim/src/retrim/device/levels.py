@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from retrim.device.checks import number, table, words
+from retrim.device.checks import LEAST, number, table, words
 from retrim.errors import DeviceError
 
 FORMAT, VERSION = "retrim-levels", 1
@@ -65,7 +65,7 @@ class Level:
     def __post_init__(self) -> None:
         words("a level's name", self.name)
         number(f"mhz of level {self.name!r}", self.mhz, above=True, most=1e5)
-        number(f"cycles of level {self.name!r}", self.cycles, above=True, most=1e15)
+        number(f"cycles of level {self.name!r}", self.cycles, least=LEAST, most=1e15)
         if self.density is not None:
             number(f"density of level {self.name!r}", self.density, above=True, most=1)
         if self.accuracy is not None:
@@ -113,7 +113,7 @@ class LevelTable:
             if len(set(values)) < len(values):
                 raise DeviceError(f"levels must differ in {what}, but have {', '.join(map(str, values))}")
         if self.deadline_ms is not None:
-            number("deadline_ms", self.deadline_ms, above=True)
+            number("deadline_ms", self.deadline_ms, least=LEAST)
 
     def level(self, name: str) -> Level:
         """A level by its name.
@@ -163,7 +163,7 @@ def just_meeting(frequencies_mhz: Sequence[float], deadline_ms: float) -> LevelT
 
     Densities go as frequencies; accuracies are unknown.
     """
-    number("deadline_ms", deadline_ms, above=True)
+    number("deadline_ms", deadline_ms, least=LEAST)
     top = max(frequencies_mhz, default=1.0)
     return LevelTable(
         levels=tuple(
@@ -233,7 +233,7 @@ def _level(found: Any, name: str | None, mhz: float | None) -> Level:
 
 def _cycles(name: str, found: Mapping[str, Any], mhz: float) -> float:
     if "cycles" in found:
-        return number(f"cycles of level {name!r}", found["cycles"], above=True, most=1e15)
+        return number(f"cycles of level {name!r}", found["cycles"], least=LEAST, most=1e15)
     return 1000 * mhz * number(f"latency_ms of level {name!r}", found["latency_ms"], above=True)
 
 

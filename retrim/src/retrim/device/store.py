@@ -51,11 +51,18 @@ def find(name: str) -> Device:
     if name in names():
         text = (resources.files("retrim.device") / "profiles" / f"{name}.toml").read_text("utf-8")
         return parse(text, name)
-    if name.endswith(".toml") or Path(name).is_file():
+    if name.endswith(".toml") or _is_file(name):
         return read(Path(name))
     raise DeviceError(
         f"device must be one of {', '.join(names())}, `this`, or a TOML file's path, not {name!r}"
     )
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # no file can have such a name
+        return False
 
 
 def read(path: Path) -> Device:
@@ -91,7 +98,7 @@ def parse(text: str, origin: str) -> Device:
         if found.get("version") != VERSION:
             raise DeviceError(f"version must be {VERSION}, not {found.get('version')!r}: upgrade retrim")
         return _device(found)
-    except (tomllib.TOMLDecodeError, DeviceError, RecursionError) as error:
+    except (ValueError, DeviceError, RecursionError) as error:
         raise DeviceError(f"device profile {origin!r}: {error}") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -201,5 +200,5 @@ def _whole(name: str, value: Any) -> None:
 
 def _number(name: str, value: Any, most: float) -> None:
     right = isinstance(value, int | float) and not isinstance(value, bool)
-    if not right or not math.isfinite(value) or not 0 < value <= most:
+    if not right or not 0 < value <= most:
         raise ConfigError(f"{name} must be a number above 0 and at most {most:g}, not {value!r}")

@@ -30,7 +30,8 @@ class Machine:
     @property
     def key(self) -> str:
         """A short name of the processor, for files."""
-        return hashlib.sha256("\n".join((self.processor, *self.isa)).encode()).hexdigest()[:12]
+        names = "\n".join((self.processor, *self.isa)).encode("utf-8", "backslashreplace")
+        return hashlib.sha256(names).hexdigest()[:12]
 
 
 @cache

@@ -21,7 +21,7 @@ def check_density(density: float) -> float:
     """
     if isinstance(density, bool) or not isinstance(density, int | float):
         raise DensityError(f"density must be a number with 0 < density <= 1, not {density!r}")
-    if not (math.isfinite(density) and 0 < density <= 1):
+    if not 0 < density <= 1:
         raise DensityError(f"density must be a number with 0 < density <= 1, not {density}")
     return float(density)
 
