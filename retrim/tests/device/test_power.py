@@ -121,7 +121,9 @@ def test_points_out_of_order(cluster: Cluster) -> None:
 def test_devices(cluster: Cluster) -> None:
     fast = replace(cluster, name="fast")
     device = Device(name="board", title="A board", clusters=(cluster, fast))
-    assert device.cluster() is fast
+    assert device.cluster() is fast  # the last of those that are equally fast
+    slow = replace(cluster, name="slow", points=cluster.points[:-1])
+    assert replace(device, clusters=(fast, slow)).cluster() is fast
     assert device.cluster("small") is cluster
     with refused("cluster must be one of small, fast on board, not 'big'"):
         device.cluster("big")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,24 @@ from retrim.device.probe import probe, signals, this
 from retrim.errors import DeviceError
 
 Grow = Callable[..., Path]
+
+SILENCE = [errno.ENODATA, errno.ENODEV, errno.EBUSY, errno.EAGAIN, errno.EIO]
+
+
+@contextmanager
+def failing(number: int, *paths: Path) -> Iterator[None]:
+    """Files that are there, but whose drivers answer with an error."""
+    read = Path.read_text
+
+    def answer(path: Path, *arguments: str, **options: str) -> str:
+        if path in paths:
+            raise OSError(number, os.strerror(number))
+        return read(path, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "read_text", answer)
+        yield
+
 
 CPUFREQ, BAT = "devices/system/cpu/cpufreq/policy0", "class/power_supply/BAT0"
 ZONE, RAPL = "class/thermal/thermal_zone0", "class/powercap/intel-rapl:0"
@@ -153,6 +173,41 @@ def test_a_missing_file(grow: Grow) -> None:
     assert str(error.value) == f"file {path!r} must be one that can be read: No such file or directory"
 
 
+@pytest.mark.parametrize("number", SILENCE)
+def test_what_is_switched_off_is_left_out(grow: Grow, policy: Mapping[str, str], number: int) -> None:
+    other = "devices/system/cpu/cpufreq/policy4"
+    root = grow(
+        {
+            other: {**policy, "cpuinfo_max_freq": "2000000"},
+            "class/thermal/thermal_zone1": {"type": "wifi", "temp": "99000"},
+            "class/power_supply/BAT1": {"type": "Battery", "capacity": "20"},
+            "class/powercap/intel-rapl:1": {
+                "name": "package-1",
+                "energy_uj": "1",
+                "max_energy_range_uj": "10",
+            },
+        }
+    )
+    files = ("thermal/thermal_zone1/temp", "power_supply/BAT1/capacity", "powercap/intel-rapl:1/energy_uj")
+    with failing(number, root / other / "scaling_cur_freq", *(root / "class" / file for file in files)):
+        assert [one.name for one in cpufreq.policies(root)] == ["policy0"]
+        assert [one.name for one in thermal.zones(root)] == ["thermal_zone0"]
+        assert [one.name for one in power_supply.batteries(root)] == ["BAT0"]
+        assert [one.name for one in powercap.counters(root)] == ["intel-rapl:0"]
+        found = signals(root)
+    assert (found.battery, found.freq_mhz, found.temp_c) == (0.63, 1000, 48.5)
+    assert signals(root).temp_c == 99
+
+
+def test_a_battery_whose_driver_says_less(grow: Grow) -> None:
+    root = grow({BAT: {"energy_full": "40000000", "energy_now": "10000000"}})
+    whole = power_supply.batteries(root)[0]
+    quiet = ("status", "capacity", "voltage_now", "current_now")
+    with failing(errno.ENODATA, *(root / BAT / name for name in quiet)):
+        (found,) = power_supply.batteries(root)
+    assert found == replace(whole, status="Unknown", fraction=0.25, volts=None, milliwatts=None)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_for_root_alone(grow: Grow) -> None:
     root = grow()
@@ -200,13 +255,22 @@ def test_no_machine_to_be_seen(tmp_path: Path) -> None:
     )
 
 
-def test_signals(grow: Grow, tmp_path: Path) -> None:
+def test_signals(grow: Grow, policy: Mapping[str, str]) -> None:
     root = grow({"class/thermal/thermal_zone1": {"type": "gpu", "temp": "61000"}})
     found = signals(root, latency_p99_ms=12.0, queue=3)
     assert (found.battery, found.freq_mhz, found.temp_c) == (0.63, 1000, 61)
     assert (found.latency_p99_ms, found.queue) == (12, 3)
     with pytest.raises(DeviceError, match="cluster must be one of policy0, not 'policy7'"):
         signals(root, cluster="policy7")
+    fast = {
+        "cpuinfo_max_freq": "2000000",
+        "scaling_cur_freq": "1700000",
+        "scaling_available_frequencies": "2000000 400000",
+    }
+    grow({CPUFREQ: fast, "devices/system/cpu/cpufreq/policy4": dict(policy)})
+    assert signals(root).freq_mhz == 1700  # of the fastest
+    assert signals(root, cluster="policy4").freq_mhz == 1000
+    assert this(root).cluster().name == "policy0"
 
 
 def test_the_least_charged_battery_counts(grow: Grow) -> None:
@@ -217,6 +281,13 @@ def test_the_least_charged_battery_counts(grow: Grow) -> None:
 def test_signals_without_a_battery_or_without_a_clock(grow: Grow) -> None:
     root = grow({BAT: None})
     assert signals(root).battery is None and signals(root).freq_mhz == 1000
+
+
+def test_a_policy_where_there_is_no_clock(grow: Grow) -> None:
+    root = grow({CPUFREQ: None})
+    with pytest.raises(DeviceError) as error:
+        signals(root, cluster="nosuch")
+    assert str(error.value) == "cluster must be left out where no clock can be read, not be 'nosuch'"
 
 
 def test_signals_of_nothing(tmp_path: Path) -> None:

@@ -38,9 +38,16 @@ class Policy:
     available_mhz: tuple[float, ...]
     governor: str
 
+    @property
+    def clocks_mhz(self) -> tuple[float, ...]:
+        """Rising; the limits where the driver gives no list."""
+        return self.available_mhz or tuple(sorted({self.least_mhz, self.most_mhz}))
+
 
 def policies(root: Path = Path("/sys")) -> list[Policy]:
-    """All policies under a root folder; none where the machine has no cpufreq.
+    """Policies under a root folder; none where the machine has no cpufreq.
+
+    Those whose processors are all switched off are left out.
 
     Raises
     ------
@@ -48,7 +55,7 @@ def policies(root: Path = Path("/sys")) -> list[Policy]:
         If a file is missing, no number, or absurd.
     """
     parent = root / "devices" / "system" / "cpu" / "cpufreq"
-    return [_policy(path) for path in files.folders(parent, "policy*")]
+    return files.heard(_policy, files.folders(parent, "policy*"))
 
 
 def changed(before: Sequence[Policy], after: Sequence[Policy]) -> str | None:

@@ -46,7 +46,7 @@ class Device:
             raise DeviceError(f"clusters of device {self.name!r} must have names of their own, not {names}")
 
     def cluster(self, name: str | None = None) -> Cluster:
-        """A cluster by its name; the last and fastest where none is given.
+        """A cluster by its name; the fastest where none is given, the last of those that are equally fast.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class Device:
             If there is none of this name.
         """
         if name is None:
-            return self.clusters[-1]
+            return max(reversed(self.clusters), key=lambda cluster: cluster.top.mhz)
         for found in self.clusters:
             if found.name == name:
                 return found

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from retrim.errors import DeviceError
+
+T = TypeVar("T")
+
+
+class SilentError(DeviceError):
+    """A file is there, but its driver has nothing to say in it now: a core or sensor is switched off."""
+
+
+_SILENCE = (
+    *(errno.EAGAIN, errno.EBUSY, errno.EINVAL, errno.EIO),
+    *(errno.ENODATA, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT),
+)
 
 
 def text(path: Path) -> str:
@@ -14,14 +30,15 @@ def text(path: Path) -> str:
     Raises
     ------
     DeviceError
-        If it cannot be read, or is empty.
+        If it cannot be read, or is empty; `SilentError` where that may pass.
     """
     try:
         found = path.read_text("utf-8", errors="replace").strip()
     except OSError as error:
         reason = error.strerror or type(error).__name__
+        kind = SilentError if error.errno in _SILENCE else DeviceError
         remedy = "; run as root, or let root make it readable" if isinstance(error, PermissionError) else ""
-        raise DeviceError(f"file {str(path)!r} must be one that can be read: {reason}{remedy}") from None
+        raise kind(f"file {str(path)!r} must be one that can be read: {reason}{remedy}") from None
     if not found:
         raise DeviceError(f"file {str(path)!r} must say something, but is empty")
     return found
@@ -56,14 +73,28 @@ def number(path: Path, *, least: float, most: float, what: str) -> float:
 
 
 def optional(path: Path, *, least: float, most: float, what: str) -> float | None:
-    """As `number`; None where there is no such file.
+    """As `number`; None where there is no such file, or its driver has nothing to say.
 
     Raises
     ------
     DeviceError
         If there is one that does not hold what it must.
     """
-    return number(path, least=least, most=most, what=what) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return number(path, least=least, most=most, what=what)
+    except SilentError:
+        return None
+
+
+def heard(read: Callable[[Path], T], paths: Iterable[Path]) -> list[T]:
+    """What is read of each folder, without those whose drivers have nothing to say now."""
+    found = []
+    for path in paths:
+        with suppress(SilentError):
+            found.append(read(path))
+    return found
 
 
 def folders(parent: Path, pattern: str) -> list[Path]:

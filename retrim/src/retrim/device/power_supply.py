@@ -42,32 +42,32 @@ class Reading:
 def batteries(root: Path = Path("/sys")) -> list[Reading]:
     """The batteries that power the machine under a root folder; none where it has none.
 
-    Batteries of mice and the like (``scope`` is ``Device``) are left out.
+    Batteries of mice and the like (``scope`` is ``Device``) are left out, and those that cannot tell
+    their charge now.
 
     Raises
     ------
     DeviceError
         If a battery's file is missing, no number, or absurd.
     """
-    found = []
-    for path in files.folders(root / "class" / "power_supply", "*"):
-        if files.text(path / "type") != "Battery":
-            continue
-        scope = path / "scope"
-        if scope.exists() and files.text(scope) == "Device":
-            continue
-        if (path / "present").exists() and files.text(path / "present") == "0":
-            continue
-        found.append(_reading(path))
-    return found
+    found = files.heard(_battery, files.folders(root / "class" / "power_supply", "*"))
+    return [reading for reading in found if reading is not None]
+
+
+def _battery(path: Path) -> Reading | None:
+    """A battery that powers the machine; None of anything else."""
+    if files.text(path / "type") != "Battery":
+        return None
+    if _word(path / "scope") == "Device" or _word(path / "present") == "0":
+        return None
+    return _reading(path)
 
 
 def _reading(path: Path) -> Reading:
     volts = _micro(path / "voltage_now", *_CELL_VOLTS, what="microvolts")
-    status = path / "status"
     return Reading(
         name=path.name,
-        status=files.text(status) if status.exists() else "Unknown",
+        status=_word(path / "status") or "Unknown",
         fraction=_fraction(path),
         volts=volts,
         milliwatts=_milliwatts(path, volts),
@@ -76,15 +76,22 @@ def _reading(path: Path) -> Reading:
 
 
 def _fraction(path: Path) -> float:
-    if (path / "capacity").exists():
-        return files.number(path / "capacity", least=0, most=100, what="a percentage") / 100
+    capacity = path / "capacity"
+    percent = files.optional(capacity, least=0, most=100, what="a percentage")
+    if percent is not None:
+        return percent / 100
     for kind in ("energy", "charge"):
-        now, full = path / f"{kind}_now", path / f"{kind}_full"
-        if now.exists() and full.exists():
-            whole = files.number(full, least=1, most=1e10, what=f"{kind} when full")
-            # a battery may hold a little more than it said when it was last full
-            left = files.number(now, least=0, most=1.1 * whole, what=f"{kind} left")
+        whole = files.optional(path / f"{kind}_full", least=1, most=1e10, what=f"{kind} when full")
+        if whole is None:
+            continue
+        # a battery may hold a little more than it said when it was last full
+        left = files.optional(path / f"{kind}_now", least=0, most=1.1 * whole, what=f"{kind} left")
+        if left is not None:
             return min(1.0, left / whole)
+    if capacity.exists():
+        raise files.SilentError(
+            f"battery {str(path)!r} must say its charge, but does not just now: try again"
+        )
     raise DeviceError(
         f"battery {str(path)!r} must say its charge in `capacity`, or in `energy_now` and `energy_full`, but says "
         "neither: name another root, or give the charge yourself"
@@ -107,6 +114,16 @@ def _full(path: Path, volts: float | None) -> float | None:
     design = _micro(path / "voltage_min_design", *_CELL_VOLTS, what="microvolts")
     nominal = design or volts
     return None if charge is None or nominal is None else 1000 * charge * nominal
+
+
+def _word(path: Path) -> str | None:
+    """A word; None where there is no such file, or its driver has nothing to say."""
+    if not path.exists():
+        return None
+    try:
+        return files.text(path)
+    except files.SilentError:
+        return None
 
 
 def _micro(path: Path, least: float, most: float, *, what: str) -> float | None:

@@ -33,7 +33,7 @@ class Counter:
 
 
 def counters(root: Path = Path("/sys")) -> list[Counter]:
-    """All counters under a root folder; none where the machine has none.
+    """Counters under a root folder that can be read now; none where the machine has none.
 
     Raises
     ------
@@ -42,7 +42,8 @@ def counters(root: Path = Path("/sys")) -> list[Counter]:
         ``energy_uj`` is since CVE-2020-8694).
     """
     parent = root / "class" / "powercap"
-    return [_counter(path) for path in files.folders(parent, "*-rapl:*") if (path / "energy_uj").exists()]
+    counting = [path for path in files.folders(parent, "*-rapl:*") if (path / "energy_uj").exists()]
+    return files.heard(_counter, counting)
 
 
 def milliwatts(before: Counter, after: Counter, seconds: float) -> float:

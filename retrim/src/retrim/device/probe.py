@@ -83,11 +83,10 @@ def this(root: Path = SYS) -> Device:
 
 
 def _cluster(policy: cpufreq.Policy) -> Cluster:
-    clocks = policy.available_mhz or tuple(sorted({policy.least_mhz, policy.most_mhz}))
     return Cluster(
         name=policy.name,
         cores=max(1, len(policy.cpus)),
-        points=tuple(OperatingPoint(mhz=mhz) for mhz in clocks),
+        points=tuple(OperatingPoint(mhz=mhz) for mhz in policy.clocks_mhz),
         sources=("cpufreq",),
     )
 
@@ -102,12 +101,13 @@ def signals(
     latency_p99_ms, queue
         What the serving process knows and no file does.
     cluster : str, optional
-        The cpufreq policy whose clock counts; default the last, which is the fastest one on phones.
+        The cpufreq policy whose clock counts; default the fastest, the last of those that are equally
+        fast.
 
     Raises
     ------
     DeviceError
-        Without any battery and clock to read, or if a file is absurd.
+        Without any battery and clock to read, without that policy, or if a file is absurd.
     """
     policies, batteries = cpufreq.policies(root), power_supply.batteries(root)
     if not policies and not batteries:
@@ -116,12 +116,15 @@ def signals(
             "neither: `retrim simulate` shows what the governor would do on a device"
         )
     chosen = [policy for policy in policies if cluster in (None, policy.name)]
-    if policies and not chosen:
+    if cluster is not None and not chosen:
+        if not policies:
+            raise DeviceError(f"cluster must be left out where no clock can be read, not be {cluster!r}")
         names = ", ".join(policy.name for policy in policies)
         raise DeviceError(f"cluster must be one of {names}, not {cluster!r}")
+    clock = max(reversed(chosen), key=lambda policy: policy.clocks_mhz[-1], default=None)
     return Signals(
         battery=min((reading.fraction for reading in batteries), default=None),
-        freq_mhz=chosen[-1].mhz if chosen else None,
+        freq_mhz=None if clock is None else clock.mhz,
         temp_c=max((zone.temp_c for zone in thermal.zones(root)), default=None),
         latency_p99_ms=latency_p99_ms,
         queue=queue,

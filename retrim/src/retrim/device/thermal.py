@@ -18,19 +18,18 @@ class Zone:
 
 
 def zones(root: Path = Path("/sys")) -> list[Zone]:
-    """All thermal zones under a root folder; none where the machine has none.
+    """Thermal zones under a root folder; none where the machine has none.
+
+    Those whose sensors are switched off are left out.
 
     Raises
     ------
     DeviceError
         If a zone's file is missing, no number, or absurd (below -50 or above 200 degrees).
     """
-    return [
-        Zone(
-            name=path.name,
-            kind=files.text(path / "type"),
-            temp_c=files.number(path / "temp", least=-50_000, most=200_000, what="millidegrees Celsius")
-            / 1000,
-        )
-        for path in files.folders(root / "class" / "thermal", "thermal_zone*")
-    ]
+    return files.heard(_zone, files.folders(root / "class" / "thermal", "thermal_zone*"))
+
+
+def _zone(path: Path) -> Zone:
+    millidegrees = files.number(path / "temp", least=-50_000, most=200_000, what="millidegrees Celsius")
+    return Zone(name=path.name, kind=files.text(path / "type"), temp_c=millidegrees / 1000)
