@@ -18,9 +18,14 @@ from retrim.files import replacing
 
 
 def _console() -> Console:
-    """As wide as the terminal; wide in files and pipes, where tables would be cut to 80 columns."""
-    found = Console()
-    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=160)
+    """As wide as the terminal; wide in files and pipes, where tables would be cut to 80 columns.
+
+    Names and paths come from users: brackets and colons in them are printed as they are.
+    """
+    found = Console(markup=False, emoji=False)
+    if found.is_terminal or "COLUMNS" in os.environ:
+        return found
+    return Console(width=160, markup=False, emoji=False)
 
 
 console = _console()
@@ -114,7 +119,7 @@ def resumable(folder: Path) -> Iterator[None]:
 @contextmanager
 def counting(what: str) -> Iterator[Any]:
     """A bar for work that is counted, which goes when it is done."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as shown:
         tasks: list[Any] = []
 
@@ -132,7 +137,7 @@ def counting(what: str) -> Iterator[Any]:
 def bars() -> Iterator[Any]:
     """A bar for each stage of training; the stages come as they begin."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("loss {task.fields[loss]:.3f}"),

@@ -33,6 +33,8 @@ def list_(root: RootOption = SYS, json_path: JsonOption = None) -> None:
         found.append(this(root))
     except DeviceError as error:
         missing = str(error)
+    if json_path is not None:
+        write_json(json_path, {"devices": [device.to_dict() for device in found], "this": missing})
     table = _table("device", "clusters", "MHz", "power", "battery")
     for device in found:
         for cluster in device.clusters:
@@ -46,8 +48,6 @@ def list_(root: RootOption = SYS, json_path: JsonOption = None) -> None:
     console.print(table)
     if missing is not None:
         say(f"this: {missing}")
-    if json_path is not None:
-        write_json(json_path, {"devices": [device.to_dict() for device in found], "this": missing})
 
 
 @devices.command()
@@ -58,6 +58,9 @@ def show(
 ) -> None:
     """Show a device's operating points and power, the sources of the numbers, and what is odd in them."""
     device = device_of(name, root)
+    found = device.to_dict()
+    if json_path is not None:
+        write_json(json_path, found)
     say(f"{device.name}: {device.title}")
     for cluster in device.clusters:
         console.print(_points(cluster))
@@ -67,17 +70,16 @@ def show(
             say(f"  source: {source}")
     if device.battery is not None:
         say(f"battery: {device.battery.capacity_mwh:g} mWh ({device.battery.source})")
-    found = device.to_dict()
     for note in found["notes"]:
         say(f"note: {note}")
-    if json_path is not None:
-        write_json(json_path, found)
 
 
 @devices.command("probe")
 def probe_(root: RootOption = SYS, json_path: JsonOption = None) -> None:
     """Say what the running machine tells of clocks, batteries, temperatures and energy."""
     found = probe(root)
+    if json_path is not None:
+        write_json(json_path, found)
     for policy in found["cpufreq"]:
         say(
             f"{policy['name']}: {policy['mhz']:g} MHz of {policy['least_mhz']:g}–{policy['most_mhz']:g}, "
@@ -94,8 +96,6 @@ def probe_(root: RootOption = SYS, json_path: JsonOption = None) -> None:
         say(f"note: {sentence}")
     if not any(found[name] for name in ("cpufreq", "power_supply", "thermal", "powercap")):
         say("Nothing here can be read: `retrim simulate` shows what a built-in device would do.")
-    if json_path is not None:
-        write_json(json_path, found)
 
 
 @devices.command()
@@ -124,11 +124,11 @@ def calibrate(
         profiles.calibrate(artifact, counts, threads, seconds=seconds, path=profile, measuring=report)
     moved = cpufreq.changed(before, cpufreq.policies(root))
     found = profiles.show(artifact, counts, threads, path=profile)
+    if json_path is not None:
+        write_json(json_path, found | {"clock_note": moved})
     say(f"{found['path']}: {len(found['entries'])} times on {found['machine']['processor']}")
     if moved is not None:
         say(f"note: {moved}")
-    if json_path is not None:
-        write_json(json_path, found | {"clock_note": moved})
 
 
 def _points(cluster: Cluster) -> Table:

@@ -13,7 +13,9 @@ from rich.table import Table
 
 from retrim.cli_console import JsonOption, PlotOption, console, say, write_json
 from retrim.cli_device import RootOption, device_of
+from retrim.cli_tables import shown
 from retrim.device import Battery, Cluster, Device, LevelTable, Workload, just_meeting, read_levels
+from retrim.device.checks import number
 from retrim.device.governor import Governor, consider
 from retrim.device.probe import SYS, signals
 from retrim.device.shares import NAMES
@@ -23,6 +25,7 @@ from retrim.errors import ConfigError, DeviceError
 
 _COUNT = 6  # levels where none are given
 _DEADLINE = 100.0
+_MOST_SECONDS = 1e6
 
 LevelsArgument = Annotated[
     Path | None,
@@ -73,23 +76,26 @@ def simulate(
     table, deadline = _table(levels, chosen, deadline_ms, mhz)
     workload = Workload(deadline_ms=deadline, period_ms=period_ms, cores=cores)
     battery = _battery(found, battery_mwh)
-    title = f"{found.title}, {battery.capacity_mwh / 1000:g} Wh, deadline {deadline:g} ms"
+    title = (
+        f"{found.title}, cluster {chosen.name}, {battery.capacity_mwh / 1000:g} Wh, deadline {deadline:g} ms"
+    )
     result = simulate_(table, chosen, battery, workload, shares=shares) | {
         "device": found.name,
         "title": title,
     }
-    say(title)
-    console.print(_policies(result["policies"]))
-    _say_gains(result, table)
-    console.print(_sensitivity(result))
-    for note in chosen.notes:
-        say(f"note: {note}")
     if json_path is not None:
         write_json(json_path, result)
     if plot is not None:
         from retrim.report.discharge import draw
 
         draw(result, plot)
+    say(title)
+    console.print(_policies(result["policies"]))
+    _say_gains(result, table)
+    console.print(_sensitivity(result))
+    for note in chosen.notes:
+        say(f"note: {note}")
+    if plot is not None:
         say(f"Picture: {plot}")
 
 
@@ -101,7 +107,7 @@ def govern(
     deadline_ms: DeadlineOption = None,
     mhz: MhzOption = None,
     policy: Annotated[
-        str | None, typer.Option(help="The cpufreq policy whose clock counts.  \\[default: the last]")
+        str | None, typer.Option(help="The cpufreq policy whose clock counts.  \\[default: the fastest]")
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many decisions.")] = 1,
     interval: Annotated[float, typer.Option(min=0, help="Seconds between two of them.")] = 1.0,
@@ -115,23 +121,27 @@ def govern(
         raise ConfigError(
             "retrim govern must be called with --dry-run: levels are switched in the process that runs the model"
         )
-    table, deadline = _table(levels, device_of(device).cluster(cluster), deadline_ms, mhz)
+    number("interval", interval, most=_MOST_SECONDS)
+    table, deadline = _table(levels, device_of(device, root).cluster(cluster), deadline_ms, mhz)
     governor = Governor(levels=table.levels, deadline_ms=deadline)
-    current, rows = 0, []
-    for sample in range(samples):
-        if sample:
-            time.sleep(interval)
-        now = signals(root, latency_p99_ms=latency_p99_ms, queue=queue, cluster=policy)
-        decision = consider(now, current, governor)
-        current = decision.level
-        name = governor.levels[current].name
-        say(f"{_signal_words(now.battery, now.freq_mhz, now.temp_c)} → {name} ({decision.reason})")
-        rows.append(
-            {"battery": now.battery, "freq_mhz": now.freq_mhz, "temp_c": now.temp_c}
-            | {"level": name, "reason": decision.reason}
-        )
-    if json_path is not None:
-        write_json(json_path, {"deadline_ms": deadline, "decisions": rows})
+    current = 0
+    rows: list[dict[str, Any]] = []
+    try:
+        for sample in range(samples):
+            if sample:
+                time.sleep(interval)
+            now = signals(root, latency_p99_ms=latency_p99_ms, queue=queue, cluster=policy)
+            decision = consider(now, current, governor)
+            current = decision.level
+            name = governor.levels[current].name
+            rows.append(
+                {"battery": now.battery, "freq_mhz": now.freq_mhz, "temp_c": now.temp_c}
+                | {"level": name, "reason": decision.reason}
+            )
+            say(f"{_signal_words(now.battery, now.freq_mhz, now.temp_c)} → {name} ({decision.reason})")
+    finally:  # what was decided is kept where a later reading fails
+        if json_path is not None and rows:
+            write_json(json_path, {"deadline_ms": deadline, "decisions": rows})
 
 
 def _table(
@@ -181,8 +191,8 @@ def _policies(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['missed']:,}",
             f"{row['hours']:.1f}",
             f"{row['energy_mwh']:.0f}",
-            "–" if accuracy is None else f"{accuracy:.4f}",
-            "–" if work is None else f"{work:,.0f}",
+            shown(accuracy, ".4f"),
+            shown(work, ",.0f"),
         )
     return table
 
@@ -190,11 +200,14 @@ def _policies(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _say_gains(result: Mapping[str, Any], table: LevelTable) -> None:
     gain = result["gain"]
     words = ", ".join(f"{value:.2f}× over ({name})" for name, value in gain.items())
-    share = gain["c"] / result["bound_over_c"]
+    reached = f", of which this is {gain['c'] / result['bound_over_c']:.0%}" if "c" in gain else ""
     say(
-        f"Inferences of (e): {words}; over (c) at most {result['bound_over_c']:.2f}× with levels that just meet the "
-        f"deadline, of which this is {share:.0%}."
+        f"Inferences of (e): {f'{words}; ' if words else ''}over (c) at most {result['bound_over_c']:.2f}× with levels "
+        f"that just meet the deadline{reached}."
     )
+    idle = [row["policy"] for row in result["policies"] if not row["inferences"]]
+    if idle:
+        say(f"note: the battery is too small for one request of ({') and ('.join(idle)})")
     if result["late"]:
         say(f"note: late at their own clocks: {', '.join(result['late'])}")
     missing = rivals_missing(table)
@@ -206,15 +219,16 @@ def _say_gains(result: Mapping[str, Any], table: LevelTable) -> None:
 
 def _sensitivity(result: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    rivals = list(result["gain"])
+    rivals = [row["policy"] for row in result["policies"] if row["policy"] != "e"]
     for name in ("if", *(f"over ({name})" for name in rivals), "bound over (c)"):
         table.add_column(name, justify="left" if name == "if" else "right")
     for row in result["static"]:
-        values = [f"{row['gain'][name]:.2f}×" for name in rivals]
+        values = [shown(row["gain"].get(name), ".2f", "×") for name in rivals]
         words = f"static power {row['fraction']:.0%} of dynamic ({row['static_mw']:.0f} mW)"
         table.add_row(words, *values, f"{row['bound']:.2f}×")
     for name, row in result["shares"].items():
-        table.add_row(f"shares {name}", *(f"{row[rival]:.2f}×" for rival in rivals), f"{row['bound']:.2f}×")
+        values = [shown(row.get(rival), ".2f", "×") for rival in rivals]
+        table.add_row(f"shares {name}", *values, f"{row['bound']:.2f}×")
     return table
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from retrim import cli_console
 from retrim.cli import app
 from retrim.device import names
 from retrim.errors import RetrimError
@@ -31,6 +33,23 @@ mhz = 400
 density = 0.1
 accuracy = 0.38
 latency_ms = 99.0
+"""
+BOARD = """
+format = "retrim-device"
+version = 1
+name = "board"
+title = "A board [/rev] :cat:"
+battery = { capacity_mwh = 10000, source = "its label" }
+[[cluster]]
+name = "big [/old] :cat:"
+cores = 2
+power = { core_uw_per_mhz_v2 = 400.0 }
+points = [{ mhz = 400, volts = 1.0 }, { mhz = 1400, volts = 1.3 }, { mhz = 2000, volts = 1.3 }]
+[[cluster]]
+name = "little"
+cores = 4
+power = { core_uw_per_mhz_v2 = 90.0 }
+points = [{ mhz = 400, volts = 1.0 }, { mhz = 1400, volts = 1.275 }]
 """
 
 
@@ -132,6 +151,65 @@ def test_simulate_refuses(levels: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*plot*"))
 
 
+def test_names_are_printed_as_they_are(levels: Path, tmp_path: Path) -> None:
+    """Brackets and colons of users are no markup of the console."""
+    board = tmp_path / "board.toml"
+    board.write_text(BOARD)
+    levels.write_text(
+        LEVELS.replace('"slow"', '"l5 [/slow]"').replace("99.0", "150.0", 2).replace("150.0", "99.0", 1)
+    )
+    for folder in ("x[red]", "res[", "res[/old]"):
+        (tmp_path / folder).mkdir(parents=True)
+        plot = tmp_path / folder / "a.png"
+        words = good("simulate", levels, "--device", board, "--plot", plot, "--cluster", "big [/old] :cat:")
+        assert f"Picture: {plot}\n" in words and plot.is_file()
+        assert "A board [/rev] :cat:, cluster big [/old] :cat:, 10 Wh, deadline 100 ms\n" in words
+        assert "note: late at their own clocks: l5 [/slow]\n" in words
+    assert "board: A board [/rev] :cat:\n" in good("device", "show", board)
+
+
+def test_numbers_are_written_before_they_are_printed(
+    levels: Path, grow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = grow(), tmp_path / "out.json"
+
+    def full(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(cli_console.console, "print", full)
+    for command in (
+        ("simulate", levels),
+        ("govern", levels, "--dry-run", "--root", root),
+        ("device", "list", "--root", root),
+        ("device", "show", "odroid-xu3-a7"),
+        ("device", "probe", "--root", root),
+    ):
+        assert isinstance(call(*command, "--json", out).exception, BrokenPipeError)
+        assert json.loads(out.read_text())
+        out.unlink()
+
+
+def test_simulate_with_batteries_for_little(levels: Path) -> None:
+    assert refused("simulate", "--battery-mwh", "0.00001") == (
+        "capacity_mwh must be enough for one request of (e), not 1e-05: at level '1400 MHz' one takes 0.00569 mWh; give "
+        "a larger battery or a shorter period"
+    )
+    words = good("simulate", "--period-ms", "1e9")  # with static power one wait empties it
+    assert re.search(r"static power 40% of dynamic \(82 mW\) +– +– +1.15×", words)
+    words = good("simulate", levels, "--battery-mwh", "0.007")
+    assert "note: the battery is too small for one request of (a)\n" in words
+    assert refused("simulate", "--deadline-ms", "1e-310") == (
+        "deadline_ms must be a number of at least 1e-09 and at most 1e+12, not 1e-310"
+    )
+
+
+def test_the_fastest_cluster_stands_in(levels: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board.toml"
+    board.write_text(BOARD)
+    assert ", cluster big [/old] :cat:, " in good("simulate", "--device", board)
+    assert ", cluster little, " in good("simulate", "--device", board, "--cluster", "little")
+
+
 def test_govern(levels: Path, grow: Callable[..., Path], tmp_path: Path) -> None:
     root = grow()
     words = good("govern", levels, "--dry-run", "--root", root, "--samples", 2, "--interval", 0)
@@ -145,10 +223,32 @@ def test_govern(levels: Path, grow: Callable[..., Path], tmp_path: Path) -> None
     assert "→ slow (p99 latency 120 ms over 100 ms)" in late
 
 
+def test_govern_keeps_what_it_decided(
+    levels: Path, grow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = grow(), tmp_path / "govern.json"
+    temp = root / "class/thermal/thermal_zone0/temp"
+    monkeypatch.setattr("time.sleep", lambda _: temp.write_text("-300000"))
+    assert refused("govern", levels, "--dry-run", "--root", root, "--samples", 2, "--json", out) == (
+        f"file {str(temp)!r} must hold millidegrees Celsius from -50000 to 200000, not '-300000': the driver is at "
+        "fault, or the file is another one"
+    )
+    (kept,) = json.loads(out.read_text())["decisions"]
+    assert kept["level"] == "slow"
+
+
+def test_govern_of_another_root(grow: Callable[..., Path]) -> None:
+    words = good("govern", "--dry-run", "--device", "this", "--root", grow())
+    assert words == "battery 63%, 1000 MHz, 48 °C → 1000 MHz (battery at 63%)\n"
+
+
 def test_govern_refuses(levels: Path, tmp_path: Path) -> None:
     assert "must be called with --dry-run" in refused("govern", levels)
     assert "`retrim simulate` shows what the governor would do" in refused(
         "govern", levels, "--dry-run", "--root", tmp_path
+    )
+    assert refused("govern", levels, "--dry-run", "--interval", "inf") == (
+        "interval must be a number of at least 0 and at most 1e+06, not inf"
     )
     assert "table of levels 'none.toml' must be a file" in refused("govern", "none.toml", "--dry-run")
 

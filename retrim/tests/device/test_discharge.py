@@ -219,6 +219,32 @@ def test_a_battery_for_nothing(cluster: Cluster) -> None:
     assert (found.inferences, found.hours, found.accuracy) == (0, 0, None)
 
 
+def test_a_battery_too_small_for_one_request(table: LevelTable, cluster: Cluster) -> None:
+    with pytest.raises(DeviceError) as error:
+        simulate(table, cluster, Battery(capacity_mwh=1e-5, efficiency=0.5), WORK)
+    assert str(error.value) == (
+        "capacity_mwh must be enough for one request of (e), not 1e-05: at level 'fast' one takes 0.000889 mWh; give a "
+        "larger battery or a shorter period"
+    )
+
+
+def test_policies_that_serve_nothing_have_no_gain(table: LevelTable, cluster: Cluster) -> None:
+    """1.6 mJ at the top, 4.8 mJ of the dense model; 2 mJ are in the battery."""
+    found = simulate(table, cluster, Battery(capacity_mwh=2 / 3600), WORK)
+    assert found["policies"][0]["inferences"] == 0
+    assert set(found["gain"]) == {"b", "c", "d"}
+
+
+def test_times_too_short_to_count() -> None:
+    for change in ({"deadline_ms": 1e-310}, {"deadline_ms": 1.0, "period_ms": 1e-310}):
+        name = "period_ms" if "period_ms" in change else "deadline_ms"
+        with pytest.raises(DeviceError) as error:
+            Workload(**change)
+        assert str(error.value) == (
+            f"{name} must be a number of at least 1e-09 and at most 1e+12, not 1e-310"
+        )
+
+
 def test_charge_only_falls(table: LevelTable, cluster: Cluster, battery: Battery) -> None:
     trace = simulate(table, cluster, battery, WORK)["policies"][-1]["trace"]
     assert all(a[0] <= b[0] and a[1] >= b[1] and a[2] <= b[2] for a, b in itertools.pairwise(trace))

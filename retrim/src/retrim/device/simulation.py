@@ -14,6 +14,7 @@ from retrim.device.cluster import Cluster
 from retrim.device.discharge import STEPS, Discharge, Policy, Workload, cost, discharge
 from retrim.device.levels import LevelTable, just_meeting
 from retrim.device.shares import NAMES, named
+from retrim.errors import DeviceError
 
 STATIC = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Static power over dynamic power at the top operating point, where it is swept."""
@@ -70,17 +71,19 @@ def simulate(
     Returns
     -------
     dict
-        Ready for JSON: ``policies`` (as `Discharge.to_dict`), ``gain`` of (e) over the others in
-        inferences, ``bound_over_c``, ``late`` levels, ``static`` and ``shares``: the gains again
+        Ready for JSON: ``policies`` (as `Discharge.to_dict`), ``gain`` of (e) in inferences over
+        the others that serve any, ``bound_over_c``, ``late`` levels, ``static`` and ``shares``: the gains again
         with other static power and other shares.
 
     Raises
     ------
     DeviceError
-        If no level meets the deadline (says which one would do), or an operating point is missing.
+        If no level meets the deadline (says which one would do), an operating point is missing, or
+        the battery is too small for one request of (e).
     """
     late = table.late(workload.deadline_ms)
     found = _all(table, cluster, battery, workload, shares, steps)
+    _check_served(found["e"], battery)
     return {
         "workload": asdict(workload) | {"period_ms": workload.period},
         "battery": asdict(battery),
@@ -100,9 +103,21 @@ def simulate(
 
 
 def gains(found: dict[str, Discharge]) -> dict[str, float]:
-    """Inferences of (e) over those of each other policy."""
+    """Inferences of (e) over those of each other policy that serves any."""
     most = found["e"].inferences
     return {name: most / one.inferences for name, one in found.items() if name != "e" and one.inferences}
+
+
+def _check_served(found: Discharge, battery: Battery) -> None:
+    """Refuse a battery that (e) cannot serve one request with."""
+    if found.inferences:
+        return
+    first = found.spent[found.trace[-1][2]]
+    needed = first.millijoules_each / 3600 / battery.efficiency
+    raise DeviceError(
+        f"capacity_mwh must be enough for one request of (e), not {battery.capacity_mwh:g}: at level {first.level!r} "
+        f"one takes {needed:.3g} mWh; give a larger battery or a shorter period"
+    )
 
 
 def bound(table: LevelTable, cluster: Cluster, workload: Workload, shares: str) -> float:
