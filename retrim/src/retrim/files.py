@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retrim.errors import RetrimError
 
+_MOST_OF_NAME = 50  # characters, that a long name leaves room for more
+
 
 @contextmanager
 def replacing(target: Path, what: str, error: type[RetrimError]) -> Iterator[Path]:
-    """Give a path beside `target`; what was written there takes its place in the end.
+    """Give an empty file beside `target`; what was written there takes its place in the end.
 
-    A process that is killed leaves the old file or the new one, never half of one.
+    A process that is killed leaves the old file or the new one, never half of one.  Each call has a file of its
+    own, so threads and processes may write to one place: the last one stays.  A link stays one: what it leads
+    to is replaced.
 
     Parameters
     ----------
@@ -25,10 +30,16 @@ def replacing(target: Path, what: str, error: type[RetrimError]) -> Iterator[Pat
     error : type
         Raised where the file cannot be written.
     """
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    if target.name in ("", "..") or "\0" in str(target):
+        raise error(f"{what} must be written to a file that has a name, not to {str(target)!r}: name one")
+    place = Path(os.path.realpath(target))
+    if os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place):
+        raise error(f"{what} {str(target)!r} must be a file, but is a device or a pipe: name a file")
+    beside = place.with_name(f".{place.name[:_MOST_OF_NAME]}.{os.getpid()}.{secrets.token_hex(8)}")
     try:
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield beside
-        os.replace(beside, target)
+        os.replace(beside, place)
     except OSError as failed:
         _discard(beside)
         raise error(
