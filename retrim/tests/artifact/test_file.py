@@ -612,13 +612,20 @@ def test_a_newer_file(path: Path, version: str) -> None:
 DAMAGED_MANIFEST = "is damaged: copy the file anew or pack it again"
 
 
-@pytest.mark.parametrize("version", ["0", "1.0", "q", None])
+@pytest.mark.parametrize("version", ["0", "1.0", "q", None, "9" * 5000])
 def test_a_version_that_is_none(path: Path, version: str | None) -> None:
     header, body = split(path)
     if version is None:
         del header["__metadata__"]["version"]
     else:
         header["__metadata__"]["version"] = version
+    join(path, header, body)
+    refused(path, f"the manifest of {name(path)} {DAMAGED_MANIFEST}")
+
+
+def test_a_manifest_that_is_no_text(path: Path) -> None:
+    header, body = split(path)
+    header["__metadata__"]["manifest"] = "\ud800"
     join(path, header, body)
     refused(path, f"the manifest of {name(path)} {DAMAGED_MANIFEST}")
 

@@ -50,6 +50,7 @@ _FORMAT = "retrim"
 _TOKENIZER = "tokenizer.json"
 _MOST_HEADER = 100_000_000  # as in safetensors itself
 _MOST_DIMENSIONS = 32
+_MOST_DIGITS = 9  # of a version
 
 
 def save(path: str | os.PathLike[str], artifact: Artifact) -> int:
@@ -276,14 +277,14 @@ def _read_manifest(header: dict[str, Any], name: str) -> Manifest:
             "`retrim pack`"
         )
     version, text = str(metadata.get("version")), str(metadata.get("manifest"))
-    if version.isdecimal() and int(version) > VERSION:
+    if version.isdecimal() and len(version) <= _MOST_DIGITS and int(version) > VERSION:
         raise ArtifactError(
             f"artifact {name} must be of format {VERSION} at most, not {version}: upgrade retrim"
         )
     damaged = f"the manifest of artifact {name} is damaged: copy the file anew or pack it again"
-    if hashlib.sha256(text.encode()).hexdigest() != metadata.get("manifest_sha256"):
-        raise ArtifactError(damaged)
     try:
+        if hashlib.sha256(text.encode()).hexdigest() != metadata.get("manifest_sha256"):
+            raise ArtifactError(damaged)
         json.loads(text, object_pairs_hook=_once)
         manifest = Manifest.model_validate_json(text, strict=True)
     except (ValidationError, ValueError, RecursionError) as error:
