@@ -70,6 +70,14 @@ def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_is_made_in_between(tmp_path: Path) -> None:
+    target = tmp_path / "folder" / "x"
+    with replacing(target, "text", ConfigError) as beside:
+        target.parent.mkdir()
+        beside.write_text("text")
+    assert target.read_text() == "text" and list(target.parent.iterdir()) == [target]
+
+
 def test_errors_leave_nothing(tmp_path: Path) -> None:
     target = tmp_path / "x"
     with pytest.raises(ZeroDivisionError), replacing(target, "text", ConfigError) as beside:
