@@ -65,7 +65,9 @@ def levels(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="Of that file's packs; several times for several.  \\[default: fp32]"),
+        typer.Option(
+            help="fp32 or bf16, of that file's packs; several times for several.  \\[default: fp32]"
+        ),
     ] = None,
     json_path: JsonOption = None,
 ) -> None:
@@ -73,6 +75,8 @@ def levels(
     with needs_torch("retrim levels"):
         import torch
 
+        from retrim.levels import METHODS
+        from retrim.levels.method import check_installed
         from retrim.recipe.level_cycles import calibrated_in
         from retrim.recipe.level_results import compare_methods, packed_levels, run_levels, shown
         from retrim.recipe.level_runners import runner
@@ -80,7 +84,11 @@ def levels(
         from retrim.recipe.levels import read_levels_recipe
         from retrim.recipe.profiles import place_of
         from retrim.recipe.run import use_all_cores
+        from retrim.torch.levels import check_precisions
+    precisions = tuple(precision or ("fp32",))
+    check_precisions(precisions)
     recipe = read_levels_recipe(recipe_path)
+    check_installed(METHODS if compare else (recipe.search.method,))
     if threads is None:
         use_all_cores()
     else:
@@ -92,13 +100,18 @@ def levels(
         run = LevelsRun(recipe, root, folder, seed=seed, progress=progress, calibrated=calibrated)
         run_trials = runner(run, jobs=jobs, ray=ray)
         result = run_levels(run, run_trials=run_trials)
+        if json_path is not None:
+            write_json(json_path, result)
+        if table is not None:
+            with replacing(table, "table of levels", ConfigError) as beside:
+                beside.write_text(json.dumps(result["levels"], indent=1) + "\n", "utf-8")
         if artifact is not None:
-            packed = packed_levels(
-                run, tuple(result["choice"]), result["levels"], tuple(precision or ("fp32",))
-            )
+            packed = packed_levels(run, tuple(result["choice"]), result["levels"], precisions)
             size = save(artifact, packed)
         if compare:
             result["methods"] = compare_methods(run, range(compare), run_trials=run_trials)
+            if json_path is not None:
+                write_json(json_path, result)
     console.print(shown(result))
     space = result["space"]
     say(
@@ -111,8 +124,6 @@ def levels(
             f"{row['method']}: best reward {row['mean']:.4f}, minus random {row['minus_random']:+.4f}{within}"
         )
     if table is not None:
-        with replacing(table, "table of levels", ConfigError) as beside:
-            beside.write_text(json.dumps(result["levels"], indent=1) + "\n", "utf-8")
         say(
             f"Levels: {table}; `retrim simulate {table} --device {recipe.device.name}` empties a battery with them"
         )
@@ -120,5 +131,3 @@ def levels(
         say(
             f"{artifact}: {size:,} bytes, levels {', '.join(packed.levels)}; `retrim bench {artifact}` times them"
         )
-    if json_path is not None:
-        write_json(json_path, result)

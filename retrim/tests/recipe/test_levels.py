@@ -16,9 +16,17 @@ import pytest
 import torch
 
 from retrim.artifact import load
-from retrim.errors import CheckpointError, ConfigError, DeviceError, MissingExtraError, ProfileError
-from retrim.levels import free_masks
-from retrim.recipe import level_cycles
+from retrim.cli import app
+from retrim.errors import (
+    CheckpointError,
+    ConfigError,
+    DeviceError,
+    Interrupted,
+    MissingExtraError,
+    ProfileError,
+)
+from retrim.levels import free_masks, method
+from retrim.recipe import level_cycles, level_results
 from retrim.recipe.level_cycles import calibrated_in
 from retrim.recipe.level_masks import LevelMasks
 from retrim.recipe.level_results import compare_methods, packed_levels, run_levels, table_of
@@ -439,17 +447,52 @@ def test_a_deadline_that_nothing_meets(done: tuple[LevelsRun, dict[str, Any]], d
         _ = run.space
 
 
-def test_the_command(data: Path, tmp_path: Path) -> None:
-    def toml(table: dict[str, Any], prefix: str = "") -> str:
-        own = [f"{k} = {json.dumps(v)}" for k, v in table.items() if not isinstance(v, dict) or k == "pruner"]
-        own = [line.replace('{"type": "magnitude"}', '{ type = "magnitude" }') for line in own]
-        inner = [
-            f"[{prefix}{k}]\n{toml(v, f'{prefix}{k}.')}"
-            for k, v in table.items()
-            if isinstance(v, dict) and k != "pruner"
-        ]
-        return "\n".join([*own, *inner])
+def toml(table: dict[str, Any], prefix: str = "") -> str:
+    own = [f"{k} = {json.dumps(v)}" for k, v in table.items() if not isinstance(v, dict) or k == "pruner"]
+    own = [line.replace('{"type": "magnitude"}', '{ type = "magnitude" }') for line in own]
+    inner = [
+        f"[{prefix}{k}]\n{toml(v, f'{prefix}{k}.')}"
+        for k, v in table.items()
+        if isinstance(v, dict) and k != "pruner"
+    ]
+    return "\n".join([*own, *inner])
 
+
+@pytest.mark.parametrize("how", ["compared", "searched"])
+def test_a_missing_optuna_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    search = {**TABLE["search"], "method": "evolution" if how == "compared" else "tpe"}
+    (tmp_path / "r.toml").write_text(toml({**TABLE, "search": search}))
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    command = ["levels", str(tmp_path / "r.toml"), "--out", str(tmp_path / "out"), "--threads", "1"]
+    with pytest.raises(MissingExtraError) as error:
+        app([*command, "--compare", str(int(how == "compared"))], standalone_mode=False)
+    assert str(error.value) == "TPE needs optuna: pip install 'retrim[levels]'"
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_are_written_before_methods_are_compared(
+    done: tuple[LevelsRun, dict[str, Any]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "r.toml").write_text(toml(TABLE))
+    shutil.copytree(done[0].folder, tmp_path / "out")
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(level_results, "compare_methods", interrupted)
+    monkeypatch.setattr(method, "check_installed", lambda _: None)
+    table, numbers, packed = (tmp_path / name for name in ("levels.json", "r.json", "model.safetensors"))
+    command = ["levels", str(tmp_path / "r.toml"), "--out", str(tmp_path / "out"), "--threads", "1"]
+    command += ["--data", str(data), "--table", str(table), "--json", str(numbers)]
+    with pytest.raises(Interrupted, match="stopped"):
+        app([*command, "--artifact", str(packed), "--compare", "1"], standalone_mode=False)
+    assert json.loads(numbers.read_text())["levels"] == json.loads(table.read_text()) == done[1]["levels"]
+    assert list(load(packed).levels) == ["l3", "l2", "l1"]
+
+
+def test_the_command(data: Path, tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text(toml(TABLE))
     assert read_levels_recipe(tmp_path / "r.toml") == recipe()
 
@@ -488,6 +531,12 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r.json").read_text())["kind"] == "levels"
     emptied = call("simulate", "levels.json", "--json", "battery.json")
     assert emptied.returncode == 0, emptied.stderr
+    for precision in ("int8", "fp33"):
+        wrong = call("levels", "r.toml", *options, "--precision", precision)
+        assert (wrong.returncode, wrong.stderr) == (
+            2,
+            f"retrim: precision of levels must be fp32 or bf16, not {precision!r}\n",
+        )
     missing = call("levels", "r.toml", "--data", str(tmp_path / "none"))
     assert missing.returncode == 2
     assert "task.text must be a file or folder of" in missing.stderr

@@ -164,6 +164,20 @@ def test_what_has_no_levels_or_other_ones_is_refused() -> None:
         load_levels_(TransformerLM(CONFIG), artifact, precision="bf16")
 
 
+def test_precisions_that_levels_do_not_come_in() -> None:
+    model = network()
+    levels = masks(model, nested=False)
+    for precisions, sentence in (
+        (("int8",), "precision of levels must be fp32 or bf16, not 'int8'"),
+        (("fp32", "fp33"), "precision of levels must be fp32 or bf16, not 'fp33'"),
+        (("bf16", "bf16"), "precisions of levels must differ, but 'bf16' is there twice"),
+        ((), "precision of levels must be fp32 or bf16, but there is none"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            made(model, levels, precisions=precisions)
+        assert str(error.value) == sentence
+
+
 def test_masks_that_make_no_levels_are_refused() -> None:
     model = network()
     levels = masks(model, nested=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
+from retrim.errors import MissingExtraError
 from retrim.levels.space import Choice, Space
 
 
@@ -20,6 +21,26 @@ class Method(Protocol):
     def tell(self, choices: Sequence[Choice], rewards: Sequence[float]) -> None:
         """What they were worth, in the order in which they were asked for."""
         ...
+
+
+def check_installed(methods: Collection[str]) -> None:
+    """See that what search methods need is there, before hours of work go by.
+
+    Raises
+    ------
+    MissingExtraError
+        Without Optuna, where one of them is ``tpe``.
+    """
+    if "tpe" in methods:
+        _optuna()
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise MissingExtraError("TPE needs optuna: pip install 'retrim[levels]'") from None
+    return optuna
 
 
 class RandomSearch:
@@ -91,12 +112,7 @@ class TPE:
     """
 
     def __init__(self, space: Space, seed: int) -> None:
-        from retrim.errors import MissingExtraError
-
-        try:
-            import optuna
-        except ModuleNotFoundError:
-            raise MissingExtraError("TPE needs optuna: pip install 'retrim[levels]'") from None
+        optuna = _optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._options = space.options
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=10)

@@ -35,6 +35,8 @@ from retrim.torch.packing import (
 )
 
 Mode = Literal["resident", "nested", "repack"]
+PRECISIONS = ("fp32", "bf16")
+"""In which packs with levels are loaded again."""
 Masks = Mapping[str, torch.Tensor]
 
 
@@ -130,6 +132,23 @@ def put_levels_(model: nn.Module, levels: LevelSet[Any]) -> nn.Module:
     return model.eval()
 
 
+def check_precisions(precisions: Sequence[str]) -> None:
+    """Refuse precisions that packs with levels do not come in.
+
+    Raises
+    ------
+    ConfigError
+        If one is another, one is there twice, or there is none.
+    """
+    for place, precision in enumerate(precisions):
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision of levels must be {' or '.join(PRECISIONS)}, not {precision!r}")
+        if precision in precisions[:place]:
+            raise ConfigError(f"precisions of levels must differ, but {precision!r} is there twice")
+    if not precisions:
+        raise ConfigError(f"precision of levels must be {' or '.join(PRECISIONS)}, but there is none")
+
+
 def pack_levels(
     model: nn.Module,
     levels: Mapping[str, Masks],
@@ -168,9 +187,10 @@ def pack_levels(
     Raises
     ------
     ConfigError
-        If there is no level, they differ in parameters, rows of a group differ, or nested masks do not lie
-        within each other.
+        If there is no level, they differ in parameters, rows of a group differ, nested masks do not lie
+        within each other, or precisions are not as `check_precisions` has them.
     """
+    check_precisions(precisions)
     if not levels:
         raise ConfigError("a model must have a level at least to be packed with levels")
     names = list(next(iter(levels.values())))
