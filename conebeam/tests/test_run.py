@@ -168,6 +168,31 @@ def test_normalisations_belong_together() -> None:
     assert (photon["dose"].unit, photon["dose"].per) == ("Gy", "photon emitted")
 
 
+@pytest.mark.parametrize(("energies", "sentence"), [
+    ("1,50", "'muen.csv' must hold coefficients up to the 60 keV of the source, not up to 50; "
+             "energies are in keV, those of NIST's tables in MeV"),
+    ("0.001,0.15", "'muen.csv' must hold coefficients up to the 60 keV of the source, not up to 0.15; "
+                   "energies are in keV, those of NIST's tables in MeV"),
+    ("1,59.75", None),
+    ("1,3.2,3.2,150", None),
+])  # fmt: skip
+def test_coefficients_of_air_cover_the_spectrum(
+    energies: str, sentence: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows at one energy are the two sides of an edge."""
+    monkeypatch.chdir(tmp_path)
+    Path("muen.csv").write_text("keV,muen\n" + "\n".join(f"{e},{0.03}" for e in energies.split(",")) + "\n")
+    plane = {"kind": "rectangle", "centre_cm": (0, 0, -1), "width_cm": 10, "height_cm": 10}
+    kerma = {"kind": "air_kerma", "plane": plane, "muen_csv": "muen.csv"}
+    if sentence is None:
+        result, _ = run(made("box", scorers=[kerma], histories=64))
+        assert result["air kerma"].values[0] * 100.0 == pytest.approx(60.0 * 0.03 * 1.602176634e-13, rel=1e-3)
+    else:
+        with pytest.raises(ConebeamError) as caught:
+            Engine(made("box", scorers=[kerma]), 1)
+        assert str(caught.value) == sentence
+
+
 PENCIL = {"kind": "pencil", "position_cm": (0, 0, -10), "spectrum": POINT["spectrum"]}
 
 

@@ -27,6 +27,7 @@ FLUENCE = "mean fluence over the field"
 PHOTON = "photon emitted"
 # A float64 factor of a full-resolution CT would take half a gigabyte for nothing.
 _SINGLE_FROM = 1 << 22
+_COVERED = 0.99  # tables that end at the middle of the last bin
 
 Masses = Callable[[Edges], NDArray[np.float64]]
 
@@ -181,8 +182,10 @@ def _energy(
     )  # fmt: skip
 
 
-def plan_planes(scene: Scene, area_cm2: float, batch: int, physics: Physics) -> tuple[PlanePlan, ...]:
-    """Windows of a scene, with what each photon counts there.
+def plan_planes(
+    scene: Scene, area_cm2: float, batch: int, physics: Physics, largest_kev: float
+) -> tuple[PlanePlan, ...]:
+    """Windows of a scene, with what each photon counts there; none has more than ``largest_kev``.
 
     Raises
     ------
@@ -198,7 +201,7 @@ def plan_planes(scene: Scene, area_cm2: float, batch: int, physics: Physics) -> 
         factor, quantity, unit, per = 1.0, "fluence", "cm-2", PHOTON
         axis = Axis(name="plane", labels=(scorer.name,))
         if isinstance(scorer, KermaScorer):
-            response = _kerma_response(scene, scorer, physics.energies.astype(np.float64))
+            response = _kerma_response(scene, scorer, physics.energies.astype(np.float64), largest_kev)
             factor, quantity, unit = GRAY_PER_KEV_PER_GRAM, "air kerma", "Gy"
         else:
             axis = Axis(name="energy", unit="keV", edges=scorer.edges_kev())
@@ -217,15 +220,23 @@ def plan_planes(scene: Scene, area_cm2: float, batch: int, physics: Physics) -> 
     return tuple(plans)
 
 
-def _kerma_response(scene: Scene, scorer: KermaScorer, energies: NDArray[np.float64]) -> NDArray[np.float64]:
+def _kerma_response(
+    scene: Scene, scorer: KermaScorer, energies: NDArray[np.float64], largest_kev: float
+) -> NDArray[np.float64]:
     """E·μen/ρ of air at each energy, keV cm²/g."""
     if scorer.muen_csv is None:
         return air_kerma_response(energies)
-    table = read_curve(scene.resolve(scorer.muen_csv))
+    table = read_curve(scene.resolve(scorer.muen_csv), steps=True)
     known = (table.position > 0.0) & (table.value > 0.0)
     if known.sum() < 2:
         raise DataError(
             f"'{scorer.muen_csv}' must hold at least two energies (keV) with a positive coefficient (cm2/g)"
+        )
+    last = float(table.position[known][-1])
+    if last < _COVERED * largest_kev:
+        raise DataError(
+            f"'{scorer.muen_csv}' must hold coefficients up to the {largest_kev:g} keV of the source, not up to "
+            f"{last:g}; energies are in keV, those of NIST's tables in MeV"
         )
     e, muen = np.log(table.position[known]), np.log(table.value[known])
     response = energies * np.exp(np.interp(np.log(energies), e, muen))

@@ -121,7 +121,7 @@ class Engine:
             self._scene, self._beam.area, batch, largest,
             lambda edges: grid_masses(geometry, self._table, edges),
         )  # fmt: skip
-        self._plane_plans = plan_planes(self._scene, self._beam.area, batch, self._physics)
+        self._plane_plans = plan_planes(self._scene, self._beam.area, batch, self._physics, largest)
         plans: tuple[GridPlan | PlanePlan, ...] = (*self._grid_plans, *self._plane_plans)
         self._plans = plans
         self.scored: tuple[Scored, ...] = tuple(s for plan in self._plans for s in plan.scored)
@@ -250,7 +250,7 @@ class Engine:
                 seed, a, b, emission, tables, cut, table, at, grids, planes, *sums
             ), sizes  # fmt: skip
         half = 0.5 * np.array([e[-1] - e[0] for e in lattice.edges_cm])
-        if lattice.material.size == 1:
+        if lattice.material.size == 1 and not lattice.material.any():  # of the first material
             density = float(lattice.density_g_cm3.reshape(-1)[0])
             return "box", lambda a, b, *sums: run_box(
                 seed, a, b, emission, tables, cut, half, density, grids, planes, *sums

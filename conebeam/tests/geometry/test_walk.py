@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scenes import geometries, lattices, rays
 
@@ -52,6 +52,14 @@ def chord(geometry: Geometry, start: object, direction: object) -> np.ndarray:
     return lengths
 
 
+def runs_in_a_face(geometry: Geometry, start: np.ndarray, direction: np.ndarray) -> bool:
+    """Whether a ray lies in a plane that bounds a cell, so that rounding decides which side it is on."""
+    along = start + np.arange(3.0)[:, None] * direction
+    return any(
+        np.abs(half.value(along)).max() < 1e-9 for cell in geometry.cells for half in cell.half_spaces()
+    )
+
+
 @given(geometry=geometries(), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=100, deadline=None)
 def test_locate_agrees_with_the_oracle(geometry: Geometry, seed: int) -> None:
@@ -72,6 +80,7 @@ def test_locate_agrees_with_the_oracle(geometry: Geometry, seed: int) -> None:
 @settings(max_examples=100, deadline=None)
 def test_chords_agree_with_ray_marching(geometry: Geometry, ray: tuple[np.ndarray, np.ndarray]) -> None:
     start, direction = ray
+    assume(not runs_in_a_face(geometry, start, direction))
     step = 0.01
     fast = chord(geometry, start, direction)
     slow = oracle.march(geometry, start, direction, 60.0, step)

@@ -283,3 +283,87 @@ def test_a_profile_longer_than_its_room_is_scored_in_pieces(
     assert engine.path == "cells"
     coarse, _ = run(scene(phantom=BOX, histories=60_000, seed=2, scorers=scorers), 2)
     assert abs(deviation(fine["depth"], coarse["depth"])) < 4.5
+
+
+PARALLEL = {
+    "kind": "parallel", "field": {"kind": "rectangle", "width_cm": 4.0, "height_cm": 4.0},
+    "spectrum": {"kind": "mono", "energy_kev": 60.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["box", "lattice", "woodcock", "cells"])
+@pytest.mark.parametrize(
+    ("thickness", "front"), [(30.0, 0.0), (20.1, 0.0), (10.05, 0.1), (0.6, -5.3), (10.2, 100.0), (1.3, 0.1)]
+)
+def test_a_plane_on_the_face_counts_every_photon_once(path: str, thickness: float, front: float) -> None:
+    """Where the phantom's rounded coordinates put its face must not matter."""
+    source = {**PARALLEL, "field": {**PARALLEL["field"], "centre_cm": (0.0, 0.0, front - 50.0)}}  # type: ignore[dict-item]
+    plane = {"kind": "rectangle", "width_cm": 10.0, "height_cm": 10.0, "centre_cm": (0.0, 0.0, front)}
+    fluence = {
+        "kind": "fluence",
+        "low_kev": 0.0,
+        "high_kev": 100.0,
+        "count": 100,
+        "per": "fluence",
+        "plane": plane,
+    }
+    scorers = [fluence]
+    if path == "lattice":  # which a score along tracks asks for
+        scorers.append(
+            {
+                "kind": "energy",
+                "regions": [
+                    {"name": "part", "x_cm": (-1.0, 1.0), "y_cm": (-1.0, 1.0), "z_cm": (front, front + 0.5)}
+                ],
+            }
+        )
+    half = {"material": "air", "thickness_cm": 0.5 * thickness}
+    size = (30.0, 30.0, thickness)
+    phantom: dict[str, Any] = {
+        "box": {"phantom": {"kind": "water_box", "size_cm": size, "front_cm": front, "density_g_cm3": 1e-9}},
+        "cells": {
+            "cells": [
+                {
+                    "kind": "box", "name": "block", "material": "air", "size_cm": size,
+                    "centre_cm": (0.0, 0.0, front + 0.5 * thickness),
+                }
+            ]
+        },
+    }.get(path, {"phantom": {"kind": "slabs", "width_cm": 30.0, "height_cm": 30.0, "front_cm": front, "layers": [half, half]}})  # fmt: skip
+    result, engine = run(scene(source=source, scorers=scorers, histories=60, **phantom))
+    assert engine.path == path
+    assert result["fluence"].values.sum() * 100.0 / 16.0 == pytest.approx(1.0, abs=0.1)
+
+
+def voxel_file(path: Path, materials: tuple[str, ...], number: int, count: int) -> dict[str, Any]:
+    edges = regular_edges(low_cm=-8.0, pitch_cm=16.0 / count, count=count)
+    shape = (count, count, count)
+    lattice = Lattice(
+        x_cm=edges, y_cm=edges, z_cm=edges, material=np.full(shape, number), density_g_cm3=np.ones(shape),
+        materials=materials,
+    )  # fmt: skip
+    write_voxels(lattice, path)
+    return {"phantom": {"kind": "voxels", "file": str(path)}}
+
+
+def deposited(phantom: dict[str, Any]) -> float:
+    box = {"name": "all", "x_cm": (-8.0, 8.0), "y_cm": (-8.0, 8.0), "z_cm": (-8.0, 8.0)}
+    source = {**POINT, "spectrum": {"kind": "mono", "energy_kev": 40.0}}
+    result, _ = run(
+        scene(source=source, scorers=[{"kind": "energy", "regions": [box]}], histories=4000, **phantom)
+    )
+    return float(result["energy"].values[0])
+
+
+def test_labels_of_one_material_are_one_material(tmp_path: Path) -> None:
+    once = deposited(voxel_file(tmp_path / "once.npz", ("water", "cortical bone"), 1, 4))
+    assert deposited(voxel_file(tmp_path / "twice.npz", ("water", "water", "cortical bone"), 2, 4)) == once
+    water = deposited(voxel_file(tmp_path / "water.npz", ("water",), 0, 4))
+    assert deposited(voxel_file(tmp_path / "second.npz", ("water", "water"), 1, 4)) == water
+    assert once > 1.2 * water
+
+
+def test_one_voxel_has_the_material_that_it_names(tmp_path: Path) -> None:
+    whole = deposited(voxel_file(tmp_path / "whole.npz", ("cortical bone",), 0, 1))
+    second = deposited(voxel_file(tmp_path / "second.npz", ("air", "cortical bone"), 1, 1))
+    assert second == pytest.approx(whole, rel=0.02)

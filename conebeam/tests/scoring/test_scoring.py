@@ -116,6 +116,18 @@ def test_only_what_crosses_the_window_counts(
     assert (hit(window(circle, 0.1), x, y, (0.0, 0.0, 1.0), length, energy).sum() > 0.0) == counts
 
 
+@pytest.mark.parametrize(("energy", "bin_"), [(20.0, 0), (59.99, 3), (60.0, 3), (60.01, None), (19.99, None)])
+def test_a_spectrum_holds_both_its_ends(energy: float, bin_: int | None) -> None:
+    planes = Planes(
+        centre=np.zeros((1, 3)), normal=np.array([[0.0, 0.0, 1.0]]), across=np.array([[1.0, 0.0, 0.0]]),
+        along=np.array([[0.0, 1.0, 0.0]]), circle=np.zeros(1, dtype=np.uint8), area=np.ones(1), low=np.array([20.0]),
+        scale=np.array([0.1]), bins=np.array([4]), sum_first=np.array([0, 4]), response=np.zeros((1, 2)),
+    )  # fmt: skip
+    sums = np.zeros(4)
+    score_planes(planes, 0.0, 0.0, -1.0, 0.0, 0.0, 1.0, 2.0, energy, 1.0, 0, 0.0, sums)
+    assert np.flatnonzero(sums).tolist() == ([] if bin_ is None else [bin_])
+
+
 def test_grazing_photons_are_bounded() -> None:
     flat = (np.sqrt(1.0 - 1e-6), 0.0, 1e-3)
     found = hit(window(0, 0.1), -3000.0 * flat[0], 0.0, flat, 1e9, 25.0)

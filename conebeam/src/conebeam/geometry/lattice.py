@@ -35,7 +35,7 @@ class Lattice:
     density_g_cm3 : array, shape (nx, ny, nz)
         Mass density; zero is vacuum.
     materials : tuple of str
-        Names.
+        Names; one that stands there twice is one material.
     rotation, translation_cm
         Local to world.
 
@@ -63,6 +63,7 @@ class Lattice:
         object.__setattr__(self, "materials", tuple(self.materials))
         object.__setattr__(self, "material", self._checked_material())
         object.__setattr__(self, "density_g_cm3", self._checked_density())
+        self._name_once()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -124,6 +125,16 @@ class Lattice:
     def inverse_pitch(self) -> NDArray[np.float64]:
         """1/pitch along each axis, shape (3,), or 0 where the axis is not regular."""
         return np.array([_inverse_pitch(edges) for edges in self.edges_cm])
+
+    def _name_once(self) -> None:
+        """Several labels of one material, as segmentations have them, get one number: tables hold a material once."""
+        names = tuple(dict.fromkeys(self.materials))
+        if len(names) < len(self.materials):
+            numbers = np.array([names.index(name) for name in self.materials], dtype=np.uint8)
+            object.__setattr__(
+                self, "material", np.require(numbers[self.material], requirements=_KERNEL_READY)
+            )
+            object.__setattr__(self, "materials", names)
 
     def _checked_material(self) -> NDArray[np.uint8]:
         array = np.asarray(self.material)

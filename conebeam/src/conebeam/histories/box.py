@@ -93,12 +93,11 @@ def run_box(
         outside = enter(half, x0, y0, z0, u0, v0, w0)
         x, y, z = _ZERO, _ZERO, _ZERO
         u, v, w = np.float32(u0), np.float32(v0), np.float32(w0)
-        if planes.area.size > 0:
-            index, fraction = energy_place(physics.energies, physics.first, energy)
-            length = outside if outside >= 0.0 else math.inf
-            score_planes(planes, x0, y0, z0, u0, v0, w0, length, energy, weight, index,
-                         fraction, plane_sums)  # fmt: skip
         if outside < 0.0:
+            if planes.area.size > 0:
+                index, fraction = energy_place(physics.energies, physics.first, energy)
+                score_planes(planes, x0, y0, z0, u0, v0, w0, math.inf, energy, weight, index,
+                             fraction, plane_sums)  # fmt: skip
             escaped, energy = float(energy), _ZERO
         else:
             x = np.float32(x0 + outside * u0)
@@ -120,8 +119,15 @@ def run_box(
                         score_line(grids, g, x, y, z, u, v, w, energy * weight, reach, rate, grid_sums)
                 if planes.area.size > 0:
                     length = float(flight) if collides else math.inf
-                    score_planes(planes, x, y, z, u, v, w, length, energy, weight, index,
-                                 fraction, plane_sums)  # fmt: skip
+                    if (
+                        outside >= 0.0
+                    ):  # from the source on: rounded to where it enters, planes there might count twice
+                        score_planes(planes, x0, y0, z0, u0, v0, w0, outside + length, energy, weight,
+                                     index, fraction, plane_sums)  # fmt: skip
+                        outside = -1.0
+                    else:
+                        score_planes(planes, x, y, z, u, v, w, length, energy, weight, index,
+                                     fraction, plane_sums)  # fmt: skip
                 if not collides:
                     escaped += float(energy) * float(weight)
                     break

@@ -251,13 +251,12 @@ def run_lattice(
         outside = enter(half, x0, y0, z0, u0, v0, w0)
         x, y, z = _ZERO, _ZERO, _ZERO
         u, v, w = np.float32(u0), np.float32(v0), np.float32(w0)
-        if planes.area.size > 0:
-            index, fraction = energy_place(physics.energies, physics.first, energy)
-            score_planes(
-                planes, x0, y0, z0, u0, v0, w0, outside if outside >= 0.0 else math.inf,
-                energy, weight, index, fraction, plane_sums,
-            )  # fmt: skip
         if outside < 0.0:
+            if planes.area.size > 0:
+                index, fraction = energy_place(physics.energies, physics.first, energy)
+                score_planes(
+                    planes, x0, y0, z0, u0, v0, w0, math.inf, energy, weight, index, fraction, plane_sums
+                )
             escaped, energy = float(energy), _ZERO
         else:
             x, y, z = (
@@ -288,10 +287,19 @@ def run_lattice(
                             grids, g, x, y, z, u, v, w, energy * weight, ends, rates, stretches, grid_sums
                         )
                 if planes.area.size > 0:
-                    score_planes(
-                        planes, x, y, z, u, v, w, float(flight) if collides else math.inf,
-                        energy, weight, index, fraction, plane_sums,
-                    )  # fmt: skip
+                    length = float(flight) if collides else math.inf
+                    if (
+                        outside >= 0.0
+                    ):  # from the source on: rounded to where it enters, planes there might count twice
+                        score_planes(
+                            planes, x0, y0, z0, u0, v0, w0, outside + length,
+                            energy, weight, index, fraction, plane_sums,
+                        )  # fmt: skip
+                        outside = -1.0
+                    else:
+                        score_planes(
+                            planes, x, y, z, u, v, w, length, energy, weight, index, fraction, plane_sums
+                        )
                 if not collides:
                     escaped += float(energy) * float(weight)
                     break

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from conebeam.compilation import kernel
 
 GRAZING = 0.01
+_CLOSED = 1e-6  # bins
 
 
 class Planes(NamedTuple):
@@ -83,6 +84,6 @@ def score_planes(
             score *= below + fraction * (planes.response[p, index + 1] - below)
             sums[planes.sum_first[p]] += score
         elif energy >= planes.low[p]:
-            place = np.int64((energy - planes.low[p]) * planes.scale[p])
-            if place < planes.bins[p]:
-                sums[planes.sum_first[p] + place] += score
+            at = (energy - planes.low[p]) * planes.scale[p]
+            if at <= planes.bins[p] + _CLOSED:  # the last bin holds its upper edge, up to rounding
+                sums[planes.sum_first[p] + min(np.int64(at), planes.bins[p] - 1)] += score
