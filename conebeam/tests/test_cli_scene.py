@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from conebeam.cli_scene import SceneRunner, register
-from conebeam.result_file import load
+from conebeam.result_file import load, save
 from conebeam.scene import Scene
 
 SCENE = """
@@ -89,7 +90,9 @@ def test_tables_in_pipes_are_not_cut_to_80_columns(shell: Shell) -> None:
 
 def test_long_preparing_is_told_where_no_bar_is_seen(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     told = threading.Event()
-    monkeypatch.setattr(typer, "echo", lambda text, *, err: told.set() if err and "compiled" in text else None)
+    monkeypatch.setattr(
+        typer, "echo", lambda text, *, err: told.set() if err and "compiled" in text else None
+    )
     monkeypatch.setattr("conebeam.cli_scene._SILENT_SECONDS", 0.01)
     shell.preparing = lambda: told.wait(60)
     assert shell("run", "toy.toml").exit_code == 0
@@ -121,6 +124,66 @@ def test_an_interrupted_run_says_how_to_go_on(shell: Shell) -> None:
     assert shell("run", "toy.toml").exit_code == 0
     assert shell("run", "toy.toml", "--out", "whole.h5").exit_code == 0
     assert load("toy.h5").digest() == load("whole.h5").digest()
+
+
+def test_a_target_that_is_missed_is_told(shell: Shell) -> None:
+    done = shell("run", "toy.toml", "--uncertainty", "0.01%", "--region", "depth")
+    assert done.exit_code == 0, done.output
+    sigma = load("toy.h5")["depth"].sigma.max()
+    assert done.stderr == (
+        f"conebeam: sigma of 'depth' is {sigma:.2%} after all 4,000 histories, not 0.01% as asked; give more histories\n"
+    )
+
+
+def test_a_merge_overwrites_no_other_result(shell: Shell) -> None:
+    assert shell("run", "toy.toml", "--out", "part.h5", "--batches", "0:11").exit_code == 0
+    assert shell("run", "toy.toml", "--out", "rest.h5", "--batches", "11:40").exit_code == 0
+    assert shell("run", "toy.toml", "--seed", 7, "--out", "other.h5").exit_code == 0
+    before = Path("other.h5").read_bytes()
+    for parts, out in ((("part.h5", "rest.h5"), "other.h5"), (("part.h5",), "rest.h5")):
+        refused = shell("merge", *parts, "--out", out)
+        assert refused.exit_code == 2
+        assert refused.stderr == (
+            f"conebeam: '{out}' must not be overwritten: it holds another result; choose another --out\n"
+        )
+    assert Path("other.h5").read_bytes() == before
+    assert shell("merge", "part.h5", "rest.h5", "--out", "rest.h5").exit_code == 0  # one of the parts
+    assert load("rest.h5").is_complete
+
+
+def alter(out: str, **changes: dict[str, str]) -> None:
+    """Write toy.h5 again with other words for what was scored."""
+    found = load("toy.h5")
+    scored = tuple(replace(s, **changes.get(s.name, {})) for s in found.scored)
+    called = dict(zip(found.names, (s.name for s in scored), strict=True))
+    tallies = {called[name]: tally for name, tally in found.tallies.items()}
+    save(replace(found, scored=scored, tallies=tallies), out)
+
+
+def test_curves_of_like_names_are_files_of_their_own(shell: Shell) -> None:
+    assert shell("run", "toy.toml").exit_code == 0
+    alter("like.h5", depth={"name": "a b"}, parts={"name": "a_b"})
+    assert shell("plot", "like.h5", "--csv", "csv").exit_code == 0
+    assert sorted(path.name for path in Path("csv").iterdir()) == ["a_b.csv", "a_b_2.csv"]
+
+
+def test_unlike_results_are_not_compared(shell: Shell) -> None:
+    assert shell("run", "toy.toml").exit_code == 0
+    alter("photon.h5", depth={"unit": "Gy", "per": "photon"})
+    refused = shell("compare", "toy.h5", "photon.h5")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        "conebeam: curves must be alike to be compared, not Gy cm2 per mean surface fluence and Gy per photon\n"
+    )
+    assert shell("compare", "toy.h5", "photon.h5", "--normalise", "max").exit_code == 0
+
+
+def test_an_unknown_sigma_is_a_dash(shell: Shell) -> None:
+    assert shell("run", "toy.toml", "--batches", "0:1", "--out", "one.h5").exit_code == 0
+    done = shell("compare", "one.h5", "one.h5", "--relative-to", "max", "--json", "c.json")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("+0.00%") == done.stdout.count("0.00%") > 0
+    assert set(json.loads(Path("c.json").read_text())["sigma_ours"]) == {None}
 
 
 def test_histories_and_seed_replace_the_scene_s(shell: Shell) -> None:
@@ -168,6 +231,14 @@ def test_a_run_stops_at_its_target(shell: Shell) -> None:
         (
             ("run", "toy.toml", "--out", "no/such/folder.h5"),
             "'no/such/folder.h5' must be writable, and is not: No such file or directory",
+        ),
+        (
+            ("run", "toy.toml", "--out", "same", "--json", "same"),
+            "'same' must be one output's file, and is named for two; choose another",
+        ),
+        (
+            ("compare", "none.h5", "none.h5", "--picture", "a.jpg"),
+            "a picture must be named .png, .pdf or .svg, not 'a.jpg'",
         ),
         (("plot", "none.h5"), "result file 'none.h5' must exist; run the scene first"),
         (

@@ -124,6 +124,14 @@ def test_a_field_stated_elsewhere_is_scaled() -> None:
             ("--energy-kev", 60, "--filter", "Al:1mm"),
             "--filter must come with --kvp; a spectrum's filters are in it already",
         ),
+        (
+            ("--energy-kev", 60, "--anode-angle", 12),
+            "--anode-angle must come with --kvp; no other source has an angle to choose",
+        ),
+        (
+            ("--energy-kev", 60, "--out", "same", "--json", "same"),
+            "'same' must be one output's file, and is named for two; choose another",
+        ),
         (("--energy-kev", 60, "--histories", 0), "histories must be greater than 0, not 0"),
         (("--energy-kev", 200), "source.spectrum.energy_kev must be at most 150.0, not 200.0"),
         (("--energy-kev", "nan"), "source.spectrum.energy_kev must be a finite number, not nan"),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from conebeam import __version__
-from conebeam.cli_scene import preparing, register, reported, run_shown
+from conebeam.cli_scene import is_given, preparing, register, reported, run_shown
 from conebeam.cli_tables import depth_table, output
 from conebeam.cli_tube import kept_tube
 from conebeam.cli_tube import register as register_tube
@@ -19,7 +19,7 @@ from conebeam.dose import Beam, as_json, build_scene
 from conebeam.errors import ConfigError
 from conebeam.job import Job
 from conebeam.provenance import provenance
-from conebeam.result_file import check_writable, write_text
+from conebeam.result_file import check_places, write_text
 from conebeam.run import Engine
 
 _DEMO_HISTORIES = 12_000_000
@@ -56,6 +56,7 @@ def root(
 
 @app.command("dose")
 def dose(
+    context: typer.Context,
     energy_kev: Annotated[float | None, typer.Option(help="One photon energy.")] = None,
     spectrum: Annotated[Path | None, typer.Option(help="CSV: bin centres (keV), weights.")] = None,
     kvp: Annotated[float | None, typer.Option(help="Tungsten tube by SpekPy.")] = None,
@@ -87,9 +88,9 @@ def dose(
 ) -> None:
     """Depth dose and profiles of a beam in water."""
     with reported():
-        for path in (json_path, out):
-            if path is not None:
-                check_writable(path)
+        check_places(json_path, out)
+        if kvp is None and is_given(context, "anode_angle"):
+            raise ConfigError("--anode-angle must come with --kvp; no other source has an angle to choose")
         beam = Beam(
             energy_kev=energy_kev, spectrum=spectrum, kvp=kvp, anode_angle_deg=anode_angle,
             filters=tuple(filter_ or ()), tube=tube, heel=heel, field_cm=field_cm, field_at_cm=field_at_cm, ssd_cm=ssd_cm,

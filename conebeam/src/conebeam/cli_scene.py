@@ -29,12 +29,13 @@ from conebeam.compare import (
     parse_normalisation,
     read_curve,
 )
-from conebeam.errors import ConebeamError, ConfigError
+from conebeam.errors import ConebeamError, ConfigError, ResultError
 from conebeam.job import Job, Runner, Target, uncertainty
 from conebeam.provenance import provenance
 from conebeam.result import Quantity, Result, merge
-from conebeam.result_file import load, save, write_curve, write_text
+from conebeam.result_file import check_picture, check_places, load, save, write_curve, write_text
 from conebeam.scene import Scene
+from conebeam.sources.tube_beam import is_tube
 
 _SceneArgument = Annotated[Path, typer.Argument(help="Scene file, TOML.")]
 _ResultArgument = Annotated[Path, typer.Argument(help="Result file, HDF5.")]
@@ -89,6 +90,7 @@ def _run_command(prepare: Prepare) -> Callable[..., None]:
             changes = _overridden(Scene.load(scene), histories, seed, uncertainty, region)
             span = None if batches is None else parse_range(batches)
             path = out or _default_path(scene, span)
+            check_places(path, json_path)
             with preparing():
                 runner = prepare(changes, threads)
             _run(_job(changes, runner, span, path), path, json_path)
@@ -143,9 +145,13 @@ def compare(
 ) -> None:
     """Percent differences with both uncertainties, and the share within tolerance."""
     with reported():
+        check_picture(picture)
+        check_places(picture, json_path)
         found = load(result)
         quantity = _chosen(found, curve)
-        theirs = _reference(reference, curve, position, value, sigma, where)
+        theirs = _reference(
+            reference, quantity, curve, position, value, sigma, where, normalise == "absolute"
+        )
         comparison = compare_curves(
             curve_of(quantity),
             theirs,
@@ -189,6 +195,7 @@ def plot(
         title = _title(found)
         if curve and plane:
             raise ConfigError("a picture must show curves or a plane, not both; leave one out")
+        whole = is_tube(found) and not curve and not plane
         if curve:
             figure = curve_figure([_chosen(found, name) for name in curve], title=title)
         elif plane:
@@ -197,6 +204,11 @@ def plot(
             if not grids:
                 raise ConfigError(f"'{result}' must hold a grid to show a plane, and holds none")
             figure = plane_figure(grids[0], normal=normal, at_cm=at, title=title)
+        elif whole:
+            from conebeam.tube.plot import tube_figure
+            from conebeam.tube.result import TubeResult
+
+            figure = tube_figure(TubeResult.of(found))
         else:
             figure = overview_figure(found, title=title)
         path = out or result.with_suffix(".png")
@@ -204,11 +216,12 @@ def plot(
         typer.echo(str(path))
         if csv is not None:
             csv.mkdir(parents=True, exist_ok=True)
+            taken: set[str] = set()
             for quantity in found.quantities():
                 if len(quantity.axes) == 1:
-                    name = quantity.name.replace(" ", "_") + ".csv"
-                    write_curve(quantity, csv / name)
-                    typer.echo(str(csv / name))
+                    name = _free(quantity.name.replace(" ", "_"), taken)
+                    write_curve(quantity, csv / f"{name}.csv")
+                    typer.echo(str(csv / f"{name}.csv"))
 
 
 def merge_files(
@@ -218,11 +231,18 @@ def merge_files(
     """Put parts with disjoint batches together: the bits of one run."""
     with reported():
         merged = merge([load(part) for part in parts])
+        _check_replaceable(out, merged)
         save(merged, out)
         typer.echo(
             f"{len(merged.done)} of {merged.plan.batches} batches ({merged.done}), "
             f"{merged.histories:,} histories: {out}"
         )
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option of the command was given, be it with its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 @contextmanager
@@ -299,7 +319,7 @@ def run_shown(job: Job) -> Result:
                 done = sum(1 for b in result.done if first <= b < stop)
                 bar.update(task, completed=done, note=_note(job, result))
 
-            return job.run(show)
+            result = job.run(show)
     except KeyboardInterrupt:
         if job.path is None:
             note = "nothing is kept; --out FILE keeps what is done"
@@ -311,6 +331,32 @@ def run_shown(job: Job) -> Result:
             )
         typer.echo(f"conebeam: interrupted; {note}", err=True)
         raise typer.Exit(130) from None
+    if job.target is not None and not job.target.reached(result):
+        typer.echo(f"conebeam: {_missed(job.target, result)}", err=True)
+    return result
+
+
+def _missed(target: Target, result: Result) -> str:
+    sigma = uncertainty(result, target.region)
+    reached = "is not known" if sigma is None else f"is {sigma:.2%}"
+    return (
+        f"sigma of '{target.region}' {reached} after all {result.histories:,} histories, not {target.uncertainty:.2%} as "
+        "asked; give more histories"
+    )
+
+
+def _check_replaceable(path: Path, merged: Result) -> None:
+    """Refuse to write over a result that would be lost: of another run, or of batches that are not in this one."""
+    if not path.exists():
+        return
+    there = load(path)
+    try:
+        merge((Result(provenance=merged.provenance, plan=merged.plan, scored=merged.scored), there))
+        lost = any(batch not in merged.done for batch in there.done)
+    except ResultError:
+        lost = True
+    if lost:
+        raise ResultError(f"'{path}' must not be overwritten: it holds another result; choose another --out")
 
 
 def _note(job: Job, result: Result) -> str:
@@ -332,14 +378,19 @@ def _chosen(result: Result, name: str | None) -> Quantity:
 
 def _reference(
     path: Path,
+    ours: Quantity,
     curve: str | None,
     position: str | None,
     value: str | None,
     sigma: str | None,
     where: str | None,
+    absolute: bool,
 ) -> Curve:
     if path.suffix.lower() in (".h5", ".hdf5"):
-        return curve_of(_chosen(load(path), curve))
+        theirs = _chosen(load(path), curve)
+        found = curve_of(theirs)
+        _check_alike(ours, theirs, absolute)
+        return found
     selection = None
     if where is not None:
         column, equals, number = where.partition("=")
@@ -349,8 +400,32 @@ def _reference(
     return read_curve(path, position=position, value=value, sigma=sigma, where=selection)
 
 
+def _check_alike(ours: Quantity, theirs: Quantity, absolute: bool) -> None:
+    """Refuse to compare along different axes or, without a normalisation, in different units."""
+    pairs = [(f"{ours.axes[0].name} ({ours.axes[0].unit})", f"{theirs.axes[0].name} ({theirs.axes[0].unit})")]
+    if absolute:
+        pairs += [
+            (ours.quantity, theirs.quantity),
+            (f"{ours.unit} per {ours.per}", f"{theirs.unit} per {theirs.per}"),
+        ]
+    for mine, other in pairs:
+        if mine != other:
+            raise ConfigError(f"curves must be alike to be compared, not {mine} and {other}")
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name that no other curve has: 'a b' and 'a_b' are two files."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    taken.add(free)
+    return free
+
+
 def _title(result: Result) -> str:
-    return Scene.loads(result.provenance.scene).name if result.provenance.scene else ""
+    if is_tube(result) or not result.provenance.scene:
+        return ""
+    return Scene.loads(result.provenance.scene).name
 
 
 def _plane(text: str) -> tuple[str, float]:

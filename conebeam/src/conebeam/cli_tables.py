@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -95,10 +96,15 @@ def differences(quantity: Quantity, comparison: Comparison) -> Table:
     for at, ours, theirs, d, s1, s2 in rows:
         style = None if abs(d) <= comparison.tolerance else "bold red"
         table.add_row(
-            f"{at:g}", f"{ours:.5g}", f"{theirs:.5g}", f"{d:+.2%}", f"{s1:.2%}", f"{s2:.2%}",
+            f"{at:g}", f"{ours:.5g}", f"{theirs:.5g}", f"{d:+.2%}", share(s1), share(s2),
             style=style,
         )  # fmt: skip
     return table
+
+
+def share(sigma: float) -> str:
+    """A relative σ in percent; a dash where it is not known."""
+    return f"{sigma:.2%}" if math.isfinite(sigma) else "-"
 
 
 def verdict(comparison: Comparison) -> str:

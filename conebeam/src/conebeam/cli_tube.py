@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +12,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from conebeam.cli_scene import preparing, reported, run_shown
-from conebeam.cli_tables import output
+from conebeam.cli_scene import is_given, preparing, reported, run_shown
+from conebeam.cli_tables import output, share
 from conebeam.errors import ConfigError
 from conebeam.histories import tube_scores as scores
-from conebeam.result_file import check_writable, write_text
+from conebeam.result_file import check_picture, check_places, write_text
 from conebeam.scene.source import Filter, parse_filter
 from conebeam.tube.emission import Analog, Emission, Expected
 from conebeam.tube.model import MAX_COLUMNS, View, XrayTube
@@ -23,6 +24,10 @@ from conebeam.tube.result import TubeResult
 from conebeam.tube.run import tube_job
 
 _ELECTRONS = 200_000
+_DESCRIBING = (
+    "kvp", "anode_angle", "target", "rhenium_share", "thickness_mm", "base", "base_thickness_mm", "filter_", "elastic",
+    "cut_kev",
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tube(
+    context: typer.Context,
     config: Annotated[
         Path | None, typer.Option("--tube", help="The tube as TOML, instead of the options.")
     ] = None,
@@ -70,11 +76,14 @@ def tube(
 ) -> None:
     """Spectrum, heel and backscatter of an x-ray tube by Monte Carlo."""
     with reported():
-        for path in (json_path, out, spekpy, picture):
-            if path is not None:
-                check_writable(path)
-        if config is not None and kvp is not None:
-            raise ConfigError("--tube must stand alone, not beside --kvp; leave one out")
+        check_picture(picture)
+        check_places(json_path, out, spekpy, picture)
+        for name in _DESCRIBING if config is not None else ():
+            if is_given(context, name):
+                option = name.rstrip("_").replace("_", "-")
+                raise ConfigError(f"--tube must stand alone, not beside --{option}; leave one out")
+        if split is not None and split < 1:
+            raise ConfigError(f"--split must be at least 1, not {split}")
         if config is None and kvp is None:
             raise ConfigError("a tube must have its voltage: give --kvp or --tube FILE")
         described = (
@@ -173,12 +182,13 @@ def _table(result: TubeResult) -> Table:
     where = f"{view.field_cm:g} cm at {view.distance_cm:g} cm"
     fluence, sigma = result.total(scores.FIELD)
     back, back_sigma = result.total(scores.BACK)
-    table.add_row(f"fluence above 15 keV, {where}", f"{fluence:.4e}", f"{sigma:.2%}", "per cm2 and electron")
-    table.add_row("mean energy above 15 keV", f"{result.mean_energy_kev:.2f}", "", "keV")
+    mean = result.mean_energy_kev
+    table.add_row(f"fluence above 15 keV, {where}", f"{fluence:.4e}", share(sigma), "per cm2 and electron")
+    table.add_row("mean energy above 15 keV", "-" if math.isnan(mean) else f"{mean:.2f}", "", "keV")
     if result.k_alpha_fraction is not None:
         table.add_row("K-alpha fraction", f"{result.k_alpha_fraction:.4f}", "", "of photons above 15 keV")
     table.add_row(f"air kerma, {where}", f"{result.air_kerma_ugy_per_mas:.4g}", "", "uGy/mAs")
-    table.add_row("electrons back from the target", f"{back:.4f}", f"{back_sigma:.2%}", "per electron")
+    table.add_row("electrons back from the target", f"{back:.4f}", share(back_sigma), "per electron")
     table.caption = (
         f"{result.electrons:,} electrons in {result.cpu_seconds:.2f} CPU s "
         f"({result.electrons / max(result.cpu_seconds, 1e-9):,.0f} per s)"

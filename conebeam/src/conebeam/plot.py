@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from conebeam.compare import Comparison, Curve, curve_of
 from conebeam.errors import ConfigError
 from conebeam.result import Axis, Quantity, Result
-from conebeam.result_file import write_bytes
+from conebeam.result_file import check_picture, write_bytes
 
 ISODOSES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 COLOURS = ("#0b4f8a", "#c8102e", "#2e7d32", "#b26a00", "#6a3d9a", "#00838f")
@@ -112,11 +112,9 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     ResultError
         If the file cannot be written.
     """
-    kind = Path(path).suffix.lower().lstrip(".")
-    if kind not in ("png", "pdf", "svg"):
-        raise ConfigError(f"a picture must be named .png, .pdf or .svg, not '{Path(path).name}'")
+    check_picture(Path(path))
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=_DPI)
+    figure.savefig(buffer, format=Path(path).suffix.lower().lstrip("."), dpi=_DPI)
     write_bytes(buffer.getvalue(), path)
 
 

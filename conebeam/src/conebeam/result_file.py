@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conebeam.batches import BatchPlan, BatchSet
-from conebeam.errors import ConebeamError, ResultError
+from conebeam.errors import ConebeamError, ConfigError, ResultError
 from conebeam.result import Axis, Provenance, Quantity, Result, Scored
 from conebeam.tally import Tally
 
@@ -145,6 +145,31 @@ def check_writable(path: str | Path) -> None:
     if path.is_dir():
         raise ResultError(f"'{path}' must be a file, and is a folder")
     _replace(path, lambda name: None, keep=True)
+
+
+def check_places(*paths: Path | None) -> None:
+    """Refuse places that cannot be written to, or are one and the same; None is no place.
+
+    Raises
+    ------
+    ResultError
+    """
+    given = [path for path in paths if path is not None]
+    for number, path in enumerate(given):
+        if any(path.resolve() == other.resolve() for other in given[:number]):
+            raise ResultError(f"'{path}' must be one output's file, and is named for two; choose another")
+        check_writable(path)
+
+
+def check_picture(path: Path | None) -> None:
+    """Refuse endings that no picture is drawn for, before hours of work.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if path is not None and path.suffix.lower().lstrip(".") not in ("png", "pdf", "svg"):
+        raise ConfigError(f"a picture must be named .png, .pdf or .svg, not '{path.name}'")
 
 
 def write_bytes(content: bytes, path: str | Path) -> None:

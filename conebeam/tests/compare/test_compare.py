@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -78,6 +79,29 @@ def test_as_dict_is_plain() -> None:
     assert plain["largest_at"] == 3.0
     assert plain["share_within"] == 0.75
     assert (plain["normalisation"], plain["relative_to"]) == ("absolute", "local")
+
+
+def test_an_unknown_sigma_allows_nothing_and_is_null() -> None:
+    ours = curve([1.0, 2.1, 3.0, 4.0], sigma=[math.nan, math.nan, 0.5, 0.0])
+    found = compare_curves(ours, curve([1.0, 2.0, 3.1, 4.0]))
+    assert found.share_within == 0.5
+    assert found.share_within_statistics == 0.75
+    assert found.as_dict()["sigma_ours"][:2] == [None, None]
+    assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["points"] == 4
+
+
+def test_a_curve_of_ours_with_an_unknown_sigma_is_a_reference(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("low,high,centre,value,sigma\n0,1,0.5,2,nan\n1,2,1.5,3,0.1\n")
+    found = read_curve(tmp_path / "r.csv")
+    assert found.value.tolist() == [2.0, 3.0]
+    assert math.isnan(found.sigma[0]) and found.sigma[1] == 0.1
+
+
+def test_two_rows_at_one_position_where_they_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("e,v\n1,5\n2,4\n2,8\n3,7\n")
+    assert read_curve(tmp_path / "r.csv", steps=True).position.tolist() == [1.0, 2.0, 2.0, 3.0]
+    with pytest.raises(DataError, match=r"must rise; choose one curve of several with where$"):
+        read_curve(tmp_path / "r.csv")
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,11 @@ def test_changing_validates_again() -> None:
             "scorer names must be unique, not twice 'dose'; name one anew",
         ),
         (
+            ("scorers", 0, "regions"),
+            2 * [{"name": "top", "x_cm": [-1.0, 1.0], "y_cm": [-1.0, 1.0], "z_cm": [0.0, 0.25]}],
+            "scorers[0].regions must have names that are unique, not twice 'top'; name one anew",
+        ),
+        (
             ("target",),
             {"uncertainty": "0.5%", "region": "nowhere"},
             "target.region must be one of axis, dose, dose regions, dose regions.top, not 'nowhere'",

@@ -72,6 +72,11 @@ def test_bad_spectra_are_refused(
     ("content", "message"),
     [
         (b"e,w\n20,1\nx,2\n", "row 3 of spectrum '{path}' must hold an energy and a weight, not 'x,2'"),
+        (
+            b"energy_low_keV,energy_high_keV,energy_keV,fluence\n20,21,20.5,3\n",
+            "spectrum '{path}' must have energies and weights in its first two columns, not 'energy_low_keV' and "
+            "'energy_high_keV'; leave two columns, the bins' centres and weights",
+        ),
         (b"e,w\n", "spectrum '{path}' must have rows of an energy and a weight"),
         (b"\xff\xfe\x00", "spectrum '{path}' must be a CSV file, not another kind of file"),
     ],

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from conebeam.cli import app
 from conebeam.errors import ConfigError, DataError
 from conebeam.histories import tube_scores as scores
+from conebeam.result_file import load
 from conebeam.tube.emission import Analog, Expected
 from conebeam.tube.engine import TubeEngine
 from conebeam.tube.export import write_spekpy
@@ -194,7 +195,7 @@ def test_k_alpha_is_counted_above_a_straight_continuum() -> None:
     ({"anode_angle_deg": 90.0}, "anode_angle_deg must be below 90.0, not 90.0"),
     ({"target": "Ag"}, "target must be one of W, W-Re, Mo, Rh, Cu (those with tables for electrons), not 'Ag'"),
     ({"filters": ("Al:-1mm",)}, "filters must read MATERIAL:THICKNESSmm such as 'Al:2.5mm', not 'Al:-1mm'"),
-    ({"cut_kev": 60.0}, "cut_kev must be at most half of kvp, not 60 keV of 100 kV"),
+    ({"kvp": 24.0, "cut_kev": 14.0}, "cut_kev must be at most half of kvp, not 14 keV of 24 kV"),
     ({"beam": ParallelRectangularBeam(depth_um=600.0)},
      "beam.depth_um must be less than the target's thickness, 500 µm, not 600"),
     ({"voltage": 1.0}, "a xray tube must not have the unknown key 'voltage'; remove it"),
@@ -232,12 +233,58 @@ def test_an_unknown_filter_lists_what_there_is() -> None:
      "--uncertainty must be a number or a percentage such as '1%', not 'small'"),
     (("--kvp", 100, "--columns", -1), "columns must be at least 0, not -1"),
     (("--kvp", 100, "--columns", 1000), "columns must be at most 200, not 1000"),
+    (("--kvp", 100, "--split", 0), "--split must be at least 1, not 0"),
+    (("--kvp", 100, "--seed", 2**65), f"seed must be a whole number from 0 to 2^63 - 1, not {2**65}"),
+    (("--kvp", 100, "--seed", -1), "seed must be a whole number from 0 to 2^63 - 1, not -1"),
+    (("--kvp", 100, "--cut-kev", 40), "cut_kev must be at most 15.0, not 40.0"),
+    (("--kvp", 100, "--plot", "tube.jpg"), "a picture must be named .png, .pdf or .svg, not 'tube.jpg'"),
+    (("--tube", "t.toml", "--kvp", 100), "--tube must stand alone, not beside --kvp; leave one out"),
+    (("--tube", "t.toml", "--filter", "Cu:1mm"), "--tube must stand alone, not beside --filter; leave one out"),
+    (("--tube", "t.toml", "--anode-angle", 12), "--tube must stand alone, not beside --anode-angle; leave one out"),
     (("--kvp", 100, "--elastic", "mott"), "elastic must be 'pw' or 'sr', not 'mott'"),
 ])  # fmt: skip
 def test_bad_commands_are_one_line_and_status_2(arguments: tuple[object, ...], message: str) -> None:
     done = conebeam("tube", *arguments)
     assert done.exit_code == 2
     assert done.stderr == f"conebeam: {message}\n"
+
+
+def test_what_nothing_is_known_of_is_a_dash(tmp_path: Path) -> None:
+    """One electron has no sigma; ten analog ones send nothing into the field."""
+    one = conebeam("tube", "--kvp", 100, "--electrons", 1, "--json", tmp_path / "one.json")
+    assert one.exit_code == 0, one.output
+    assert "0.00%" not in one.stdout
+    assert json.loads((tmp_path / "one.json").read_text())["total_above_15kev_sigma"] is None
+    few = conebeam(
+        "tube",
+        "--kvp",
+        100,
+        "--analog",
+        "--electrons",
+        2,
+        "--field-cm",
+        0.1,
+        "--no-heel",
+        "--json",
+        tmp_path / "few.json",
+    )
+    assert few.exit_code == 0, few.output
+    assert json.loads((tmp_path / "few.json").read_text())["mean_energy_above_15kev"] is None
+
+
+def test_a_result_is_drawn_as_a_tube(tmp_path: Path) -> None:
+    out, picture = tmp_path / "tube.h5", tmp_path / "again.png"
+    assert conebeam("tube", "--kvp", 100, "--electrons", 640, "--no-heel", "--out", out).exit_code == 0
+    assert "heel" not in load(out).names
+    drawn = conebeam("plot", out, "--out", picture)
+    assert drawn.exit_code == 0, drawn.output
+    assert picture.stat().st_size > 10_000
+
+
+def test_many_electrons_are_many_batches() -> None:
+    """An interruption waits for a batch, and loses it."""
+    assert tube_job(TUBE, View(with_heel=False), electrons=200_000).plan.batches == 64
+    assert tube_job(TUBE, View(with_heel=False), electrons=10**9).plan.batches == 10_000
 
 
 def test_a_tube_file_gives_the_tube_back(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ Base = Local | AtMaximum | AtPosition
 class Comparison:
     """Differences at the reference's points that lie on our curve.
 
-    All arrays have shape (n,); differences and σ are fractions of the base.
+    All arrays have shape (n,); differences and σ are fractions of the base, σ NaN where it is not known.
     """
 
     position: NDArray[np.float64]
@@ -134,16 +134,20 @@ class Comparison:
         return int(np.argmax(np.abs(self.difference)))
 
     def excess(self) -> NDArray[np.float64]:
-        """|d| − 2√(σ₁² + σ₂²), shape (n,)."""
-        both = np.hypot(self.sigma_ours, self.sigma_reference)
+        """|d| − 2√(σ₁² + σ₂²), shape (n,); a σ that is not known allows nothing."""
+        both = np.hypot(np.nan_to_num(self.sigma_ours), np.nan_to_num(self.sigma_reference))
         excess: NDArray[np.float64] = np.abs(self.difference) - 2.0 * both
         return excess
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain numbers and lists, for JSON."""
-        arrays = ("position", "ours", "reference", "difference", "sigma_ours", "sigma_reference")
+        arrays = ("position", "ours", "reference", "difference")
         return {
             **{name: getattr(self, name).tolist() for name in arrays},
+            **{
+                name: [None if math.isnan(value) else value for value in getattr(self, name).tolist()]
+                for name in ("sigma_ours", "sigma_reference")
+            },
             "tolerance": self.tolerance,
             "normalisation": self.normalisation,
             "relative_to": self.base,

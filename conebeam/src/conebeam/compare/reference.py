@@ -31,7 +31,7 @@ class Curve:
     Parameters
     ----------
     position, value, sigma : arrays, shape (n,)
-        ``sigma`` is relative; zero where it is not known.
+        ``sigma`` is relative: zero of exact values, NaN where it is not known.
     name : str
         For messages and legends.
     """
@@ -74,7 +74,7 @@ def curve_of(quantity: Quantity) -> Curve:
     return Curve(
         position=quantity.axes[0].centres(),
         value=quantity.values,
-        sigma=np.nan_to_num(quantity.sigma),
+        sigma=np.where(np.isfinite(quantity.sigma), quantity.sigma, math.nan),
         name=quantity.name,
     )
 
@@ -86,6 +86,7 @@ def read_curve(
     value: str | None = None,
     sigma: str | None = None,
     where: tuple[str, float] | None = None,
+    steps: bool = False,
 ) -> Curve:
     """Read a curve from CSV.
 
@@ -97,6 +98,8 @@ def read_curve(
         says it is an uncertainty.
     where : tuple, optional
         (column, number): only the rows where the column has that value.
+    steps : bool
+        Two rows may stand at one position, one from below and one from above, as at an absorption edge.
 
     Raises
     ------
@@ -115,14 +118,15 @@ def read_curve(
     y = _column(path, names, value) if value else _guess_value(path, names, x)
     s = _column(path, names, sigma) if sigma else _guess_sigma(names, y)
     table = np.array(rows)
-    if np.any(np.diff(table[:, x]) <= 0.0):
+    rises = np.diff(table[:, x])
+    if np.any(rises < 0.0) or (not steps and np.any(rises == 0.0)):
         raise DataError(
             f"the positions in column '{names[x]}' of '{path}' must rise; "
             "choose one curve of several with where"
         )
     percent = s is not None and re.search(r"pct|percent|%", names[s]) is not None
     relative = np.zeros(len(table)) if s is None else table[:, s] * (0.01 if percent else 1.0)
-    wrong = ~np.isfinite(table[:, [x, y]]).all(axis=1) | ~(relative >= 0.0)
+    wrong = ~np.isfinite(table[:, [x, y]]).all(axis=1) | (relative < 0.0) | np.isinf(relative)
     if wrong.any():
         raise DataError(
             f"row {int(np.argmax(wrong)) + 1} of '{path}' must hold finite numbers and "

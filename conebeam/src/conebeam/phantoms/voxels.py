@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,15 @@ def read_voxels(path: str | Path) -> Lattice:
                     f"voxel file '{path}' must hold {', '.join(_KEYS)}, and lacks {missing[0]}"
                 )
             arrays = {key: archive[key] for key in _KEYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise GeometryError(
             f"voxel file '{path}' must be a whole .npz archive of plain arrays, "
             "and is damaged or of another kind"

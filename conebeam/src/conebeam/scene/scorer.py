@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from conebeam import extracts
 from conebeam.errors import ConfigError
@@ -88,6 +88,14 @@ class RegionSpec(Model):
         return self.x_cm, self.y_cm, self.z_cm
 
 
+def _once(regions: tuple[RegionSpec, ...]) -> tuple[RegionSpec, ...]:
+    names = [region.name for region in regions]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"must have names that are unique, not twice '{twice}'; name one anew")
+    return regions
+
+
 class DoseScorer(Model):
     """Dose on a grid of its own, with curves and regions taken from it.
 
@@ -106,6 +114,11 @@ class DoseScorer(Model):
     per: Per = "fluence"
     estimator: Literal["track_length", "deposit"] = "track_length"
     keep_grid: bool = True
+
+    @field_validator("regions")
+    @classmethod
+    def _called_once(cls, regions: tuple[RegionSpec, ...]) -> tuple[RegionSpec, ...]:
+        return _once(regions)
 
     @model_validator(mode="after")
     def _fits(self) -> DoseScorer:
@@ -187,6 +200,11 @@ class EnergyScorer(Model):
     regions: Annotated[tuple[RegionSpec, ...], Field(min_length=1)]
     per: Per = "photon"
     estimator: Literal["track_length", "deposit"] = "track_length"
+
+    @field_validator("regions")
+    @classmethod
+    def _called_once(cls, regions: tuple[RegionSpec, ...]) -> tuple[RegionSpec, ...]:
+        return _once(regions)
 
     def edges(self) -> Edges:
         """Edges of the coarsest grid that holds all boxes."""

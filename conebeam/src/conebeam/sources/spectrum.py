@@ -6,6 +6,7 @@ Within a bin energies are drawn evenly, as DOSXYZnrc does.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from conebeam.data.elements import MAX_ENERGY_KEV, MIN_ENERGY_KEV
 from conebeam.errors import ConfigError, DataError
 
 _SPEKPY_BIN_KEV = 0.5
+_EDGE = re.compile(r"(^|_)(lo|hi|low|high)(_|$)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,6 +160,11 @@ def read_spectrum(path: str | Path, *, bins: Literal["centres", "edges"]) -> Spe
             rows.append((float(line[0]), float(line[1])))
         except (ValueError, IndexError):
             if number == 0:
+                if len(line) > 2 and all(_EDGE.search(name.strip().lower()) for name in line[:2]):
+                    raise DataError(
+                        f"spectrum '{path}' must have energies and weights in its first two columns, not "
+                        f"'{line[0].strip()}' and '{line[1].strip()}'; leave two columns, the bins' centres and weights"
+                    ) from None
                 continue
             raise DataError(
                 f"row {number + 1} of spectrum '{path}' must hold an energy and a weight, "

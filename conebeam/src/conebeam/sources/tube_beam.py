@@ -95,6 +95,11 @@ class TubeBeam:
         return f"{text}, of a column's ({len(self.fluence)}) at most {self.sigma.max():.2%}"
 
 
+def is_tube(result: Result) -> bool:
+    """Whether it is the result of a tube."""
+    return "view" in result.provenance.versions and set(_WHOLE) <= set(result.names)
+
+
 def read_tube(path: str | Path, *, with_columns: bool) -> TubeBeam:
     """Read a finished result of a tube.
 
@@ -113,7 +118,7 @@ def read_tube(path: str | Path, *, with_columns: bool) -> TubeBeam:
     """
     result = load(path)
     versions = result.provenance.versions
-    if "view" not in versions or not set(_WHOLE) <= set(result.names):
+    if not is_tube(result):
         raise ResultError(
             f"'{path}' must be the result of a tube, as 'conebeam tube --out' writes it, not of another run"
         )
@@ -158,9 +163,9 @@ def _sigma(result: Result, name: str) -> NDArray[np.float64]:
 
 
 def relative_sigma(mean: NDArray[np.float64], squares: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """Relative σ, history by history: of means over n histories from the mean of squares; NaN where nothing is."""
+    """Relative σ, history by history: of means over n histories from the mean of squares; NaN where nothing is, or of one history."""
     found = np.full(mean.shape, math.nan)
-    known = mean > 0.0
+    known = (mean > 0.0) & (n > 1)
     variance = np.maximum(squares[known] - mean[known] ** 2, 0.0) / max(1, n - 1)
     found[known] = np.sqrt(variance) / mean[known]
     return found

@@ -61,7 +61,7 @@ class TubeEngine:
     Attributes
     ----------
     scored : tuple of Scored
-        ``field``, ``totals``, ``spectrum``, ``heel``; where the view asks for them ``column totals`` and
+        ``field``, ``totals``, ``spectrum``; where the view asks for them ``heel``, ``column totals`` and
         ``columns`` (their spectra), ``spot`` and ``leaving``; and the sums over histories of their squares.
     balance : array, shape (7,)
         Energy of all histories so far; see :mod:`conebeam.histories.tube_scores`.
@@ -156,7 +156,9 @@ class TubeEngine:
             parts["field" + name] = values[:FIELD_TOTALS]
             parts["totals" + name], rest = (values[FIELD_TOTALS : scores.SPECTRUM], values[scores.SPECTRUM :])
             parts["spectrum" + name], rest = (rest[: self._aim.bins], rest[self._aim.bins :])
-            parts["heel" + name], rest = (rest[: scores.HEEL_BINS], rest[scores.HEEL_BINS :])
+            heel, rest = rest[: scores.HEEL_BINS], rest[scores.HEEL_BINS :]
+            if self.view.with_heel:
+                parts["heel" + name] = heel
             if self._aim.columns:
                 parts["column totals" + name], rest = (rest[: self._aim.columns], rest[self._aim.columns :])
                 end = self._aim.columns * self._aim.bins
@@ -314,8 +316,9 @@ def _scored(aim: Aim, view: View, batch: int, expected: bool) -> tuple[Scored, .
         ("field", (field,), per, fluence, MAX_KVP * photons),
         ("totals", (others,), 1.0, mixed, _LARGEST_SCORE),
         ("spectrum", (energy,), 1.0 / area, fluence, photons),
-        ("heel", (heel,), 1.0 / strip, fluence, photons),
     ]
+    if view.with_heel:
+        rows.append(("heel", (heel,), 1.0 / strip, fluence, photons))
     if view.columns:
         edges = np.linspace(-0.5 * view.field_cm, 0.5 * view.field_cm, view.columns + 1)
         column = Axis(name="x", unit="cm", edges=edges)

@@ -17,6 +17,7 @@ from conebeam.data.electrons.elastic import Model as ElasticModel
 from conebeam.data.electrons.targets import ALLOY, NAMES, RHENIUM_SHARE, Target
 from conebeam.data.electrons.targets import target as target_of
 from conebeam.errors import ConfigError
+from conebeam.histories.tube_scores import THRESHOLD_KEV
 from conebeam.materials import material
 from conebeam.scene.model import Length, Model, Point
 from conebeam.scene.source import Filter, parse_filter
@@ -89,7 +90,7 @@ class XrayTube(Model):
     elastic : str
         ``pw`` (Dirac partial waves) or ``sr`` (screened Rutherford, as EGSnrc without spin).
     cut_kev : float
-        Photons, electrons and losses below it are not followed.
+        Photons, electrons and losses below it are not followed; at most 15, above which totals are taken.
     ripple : float
         The voltage falls by this share between peaks, as 1 − ripple·(1 − cos φ), φ even in 0 to π/2.
 
@@ -110,7 +111,7 @@ class XrayTube(Model):
     beam: ElectronBeam = ParallelRectangularBeam()
     filters: tuple[Filter, ...] = ()
     elastic: ElasticModel = "pw"
-    cut_kev: Annotated[float, Field(ge=1.0, le=75.0)] = 5.0
+    cut_kev: Annotated[float, Field(ge=1.0, le=THRESHOLD_KEV)] = 5.0
     ripple: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
     @field_validator("target", "base")

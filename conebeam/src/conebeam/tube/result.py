@@ -8,6 +8,7 @@ has scored.  Air kerma: collision kerma in dry air without attenuation by it.
 from __future__ import annotations
 
 import math
+import tomllib
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class TubeResult:
         Per cm², electron and bin; σ relative, NaN where nothing was scored.
     heel_edges : array, shape (21,)
         cm, from the anode's side (negative) to the cathode's.
-    heel, heel_sigma : array, shape (20,)
+    heel, heel_sigma : array, shape (20,), or (0,) where the view has none
         Fluence above 15 keV in |y| ≤ 10 cm, per cm² and electron.
     column_edges : array, shape (m + 1,)
         cm, along x as ``heel_edges``; m is 0 where the view has no columns.
@@ -61,22 +62,23 @@ class TubeResult:
         self.electrons, self.cpu_seconds = result.histories, result.cpu_seconds
         self._values, self._sigmas = {}, {}
         strips = ("columns", "column totals") if view.columns else ()
-        more = [name for name, wanted in (("spot", view.spot_pixels), ("leaving", view.angles)) if wanted]
-        for name in ("field", "totals", "spectrum", "heel", *strips, *more):
+        asked = (("heel", view.with_heel), ("spot", view.spot_pixels), ("leaving", view.angles))
+        more = [name for name, wanted in asked if wanted]
+        for name in ("field", "totals", "spectrum", *strips, *more):
             mean, squares = result[name].values, result[name + SQUARES].values
             self._values[name] = mean
             self._sigmas[name] = relative_sigma(mean, squares, result.histories)
         self.fluence, self.fluence_sigma = self._values["spectrum"], self._sigmas["spectrum"]
-        self.heel, self.heel_sigma = self._values["heel"], self._sigmas["heel"]
         self.energy_edges = np.arange(self.fluence.size + 1) / scores.BINS_PER_KEV
         self.heel_edges = np.linspace(-scores.HEEL_CM, scores.HEEL_CM, scores.HEEL_BINS + 1)
         bins, half = self.fluence.size, 0.5 * view.field_cm
         # What the view does not ask for is empty.
         none = {
-            "columns": np.zeros((0, bins)), "column totals": np.zeros(0), "spot": np.zeros((0, 0)),
+            "heel": np.zeros(0), "columns": np.zeros((0, bins)), "column totals": np.zeros(0), "spot": np.zeros((0, 0)),
             "leaving": np.zeros((0, bins)),
         }  # fmt: skip
         values, sigmas = {**none, **self._values}, {**none, **self._sigmas}
+        self.heel, self.heel_sigma = values["heel"], sigmas["heel"]
         self.columns, self.columns_sigma = values["columns"], sigmas["columns"]
         self.column_totals, self.column_totals_sigma = values["column totals"], sigmas["column totals"]
         self.column_edges = np.linspace(-half, half, view.columns + 1) if view.columns else np.zeros(1)
@@ -84,6 +86,12 @@ class TubeResult:
         self.spot_edges_mm = np.linspace(-view.spot_half_mm, view.spot_half_mm, view.spot_pixels + 1)
         self.leaving, self.leaving_sigma = values["leaving"], sigmas["leaving"]
         self.angle_edges_deg = np.linspace(0.0, 180.0, view.angles + 1)
+
+    @classmethod
+    def of(cls, result: Result) -> TubeResult:
+        """Out of a tube's result alone, with the tube and view that it was run with."""
+        tube = XrayTube.of(**tomllib.loads(result.provenance.scene))
+        return cls(result, tube, View.model_validate_json(result.provenance.versions["view"]))
 
     def total(self, index: int) -> tuple[float, float]:
         """A total of :mod:`conebeam.histories.tube_scores` per electron, and its relative σ."""
@@ -97,8 +105,9 @@ class TubeResult:
 
     @property
     def mean_energy_kev(self) -> float:
-        """Of photons above 15 keV."""
-        return self.total(scores.FIELD_ENERGY)[0] / self.total(scores.FIELD)[0]
+        """Of photons above 15 keV; NaN without any."""
+        photons = self.total(scores.FIELD)[0]
+        return self.total(scores.FIELD_ENERGY)[0] / photons if photons > 0.0 else math.nan
 
     @property
     def air_kerma_ugy_per_mas(self) -> float:

@@ -16,6 +16,7 @@ from conebeam.tube.result import TubeResult
 
 REGION = "field.above 15 keV"
 _BATCHES, _TARGET_BATCH, _MOST = 64, 250, 100_000_000
+_LARGEST_BATCH = 100_000  # half a second: what an interruption waits for, and loses
 
 
 def tube_job(
@@ -45,7 +46,7 @@ def tube_job(
     Raises
     ------
     ConfigError
-        Unless exactly one of electrons and uncertainty is given and positive.
+        Unless exactly one of electrons and uncertainty is given and positive; if the seed is none.
     """
     if (electrons is None) == (uncertainty is None):
         raise ConfigError(
@@ -53,11 +54,15 @@ def tube_job(
         )
     if electrons is not None and electrons < 1:
         raise ConfigError(f"electrons must be at least 1, not {electrons}")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed must be a whole number from 0 to 2^63 - 1, not {seed}")
     target = None if uncertainty is None else Target(uncertainty=uncertainty, region=REGION)
     plan = (
         BatchPlan(histories=_MOST, batches=_MOST // _TARGET_BATCH)
         if electrons is None
-        else BatchPlan(histories=electrons, batches=min(_BATCHES, electrons))
+        else BatchPlan(
+            histories=electrons, batches=min(max(_BATCHES, electrons // _LARGEST_BATCH), electrons)
+        )
     )
     engine = TubeEngine(
         tube, view, emission=emission, transport=transport, seed=seed, threads=threads, progress=progress,
