@@ -5,9 +5,11 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 namespace retrim {
 namespace {
@@ -49,12 +51,13 @@ class Pool {
       round_++;
     }
     wake_.notify_all();
-    task(0);
-    for (int i = helpers + 1; i < count; i++) task(i);
+    attempt(task, 0);
+    for (int i = helpers + 1; i < count; i++) attempt(task, i);
     const auto done = [this] { return pending_ == 0; };
     wait_awake(done);
     std::unique_lock<std::mutex> hold(lock_);
     done_.wait(hold, done);
+    if (failed_) std::rethrow_exception(std::exchange(failed_, nullptr));
   }
 
  private:
@@ -69,6 +72,16 @@ class Pool {
     return wanted;
   }
 
+  // Keeps what a share throws, so that the others, which use the caller's memory, can be waited for.
+  void attempt(const std::function<void(int)>& task, int share) {
+    try {
+      task(share);
+    } catch (...) {
+      std::lock_guard<std::mutex> hold(lock_);
+      if (!failed_) failed_ = std::current_exception();
+    }
+  }
+
   void work(int index, long seen) {
     const auto called = [&] { return round_ != seen; };
     for (;;) {
@@ -81,7 +94,7 @@ class Pool {
         if (index >= wanted_) continue;
         task = task_;
       }
-      (*task)(index + 1);
+      attempt(*task, index + 1);
       if (--pending_ == 0) {
         std::lock_guard<std::mutex> hold(lock_);
         done_.notify_one();
@@ -96,6 +109,7 @@ class Pool {
   std::condition_variable wake_, done_;
   const std::function<void(int)>* task_ = nullptr;
   int wanted_ = 0;
+  std::exception_ptr failed_;    // the first that a share of this job threw
   std::atomic<long> round_{0};   // jobs given out so far
   std::atomic<int> pending_{0};  // helpers that have not finished this one; they count it down unlocked
 };

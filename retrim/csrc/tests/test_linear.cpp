@@ -8,13 +8,16 @@
 // -D"ALSO=KERNELS(wide)" adds kernels fp32_wide, bf16_wide and int8_wide, which the list of instruction sets
 // leaves out; those whose name starts with amx need AVX512_BF16.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "../pool.hpp"
 #include "layer.hpp"
 #include "lists.hpp"
 #include "repacked.hpp"
@@ -321,6 +324,28 @@ bool check(const std::vector<Case>& cases, const std::vector<Isa>& all, uint64_t
   return std::all_of(bad.begin(), bad.end(), [](int count) { return count == 0; });
 }
 
+// What a share throws reaches the caller after all shares are done, and the pool goes on.
+bool check_pool() {
+  constexpr int kShares = 4, kAll = (1 << kShares) - 1;
+  bool good = true;
+  for (int throwing = 0; throwing <= kAll; throwing++)
+    for (int again = 0; again < 20; again++) {
+      std::atomic<int> ran{0};
+      bool thrown = false;
+      try {
+        retrim::run_parallel(kShares, [&](int share) {
+          ran += 1 << share;
+          if (throwing >> share & 1) throw std::runtime_error("a share");
+        });
+      } catch (const std::runtime_error&) {
+        thrown = true;
+      }
+      good &= ran == kAll && thrown == (throwing != 0);
+    }
+  std::printf("pool: %s\n", good ? "what shares throw reaches the caller" : "wrong");
+  return good;
+}
+
 std::vector<Isa> known_sets() {
   int count = 0;
   const Isa* list = retrim::isas(&count);
@@ -360,5 +385,5 @@ int main(int argc, char** argv) {
   for (int i = 0; i < count; i++) cases.push_back(random_case(random));
   const bool blocks = check(cases, here, seed), lists = check_lists(here, 2 * count, seed);
   const bool cuts = check_repack(count, seed);
-  return blocks && lists && cuts ? 0 : 1;
+  return check_pool() && blocks && lists && cuts ? 0 : 1;
 }

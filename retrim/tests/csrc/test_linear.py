@@ -116,7 +116,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_kernel_agrees_with_a_double_loop(program: Path) -> None:
-    assert agrees(run(program, "300"), "portable")
+    said = run(program, "300")
+    assert agrees(said, "portable")
+    assert "pool: what shares throw reaches the caller\n" in said
 
 
 @x86_only

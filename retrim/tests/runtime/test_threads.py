@@ -56,6 +56,40 @@ def test_callers_on_several_threads_share_the_pool(make: Any) -> None:
     assert together == alone
 
 
+MEMORY = """
+    import resource
+
+    import numpy as np
+
+    from retrim.artifact.layout import pack_rows
+    from retrim.runtime import PackedMatrix
+
+    weight, mask = np.ones((256, 65536), np.float32), np.zeros((256, 65536), bool)
+    mask[:, ::3] = True
+    matrix = PackedMatrix(pack_rows(weight, mask, 32, "bf16"))
+    del weight, mask
+    x, y = np.ones((1024, 65536), np.uint16), np.empty((1024, 256), np.uint16)
+    matrix(x[:2], y[:2], threads=2)
+    with open("/proc/self/status") as lines:
+        (used,) = (int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize"))
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20), limits[1]))
+    try:
+        matrix(x, y, threads=2)
+    except MemoryError:
+        print("MemoryError")
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+    print((matrix(x, threads=2) == matrix(x, threads=1)).all())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are Linux's")
+def test_memory_that_runs_out_on_a_helper_reaches_the_caller() -> None:
+    program = [sys.executable, "-c", textwrap.dedent(MEMORY)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout) == (0, "MemoryError\nTrue\n"), done.stderr
+
+
 FORK = """
     import os
     import sys
