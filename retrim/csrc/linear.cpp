@@ -33,6 +33,13 @@ uint16_t bf16_of(float f) {
   return uint16_t((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+// The activation nearest to f, which is in units of the scale; -128 stands for NaN too.
+uint8_t u8_of(float f) {
+  f = f > -128.0f ? f : -128.0f;
+  f = f < 127.0f ? f : 127.0f;
+  return uint8_t(int(std::nearbyint(f)) + 128);
+}
+
 // Outputs that no packed row computes.
 void fill_idle(const Linear& w, const Call& c) {
   for (int64_t m = 0; m < c.tokens; m++)
@@ -46,8 +53,7 @@ void fill_idle(const Linear& w, const Call& c) {
         static_cast<uint16_t*>(c.y)[at] =
             bf16_of(value + (c.residual ? float_of(static_cast<const uint16_t*>(c.residual)[beside]) : 0.0f));
       else
-        static_cast<uint8_t*>(c.y)[at] = uint8_t(
-            int(std::nearbyint(std::clamp(value * (1.0f / w.output_scale), -128.0f, 127.0f))) + 128);
+        static_cast<uint8_t*>(c.y)[at] = u8_of(value * (1.0f / w.output_scale));
     }
 }
 

@@ -155,6 +155,9 @@ Layer::Layer(const Case& c, Random& random) : starts(1, 0), weight_starts(1, 0) 
   view.rows = c.row_list ? rows.data() : nullptr;
   view.scales = c.precision == Precision::int8 ? scales.data() : nullptr;
   view.values = reinterpret_cast<const uint32_t*>(values->row(0));
+  if (c.broken)
+    for (auto* values : {&bias, &idle_values})
+      if (!values->empty()) (*values)[size_t(random.below(int64_t(values->size())))] = kNaN;
   view.bias = bias.data();
   view.idle = idle.data();
   view.idle_values = idle_values.data();

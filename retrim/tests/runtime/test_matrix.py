@@ -114,6 +114,22 @@ def test_what_is_not_finite_is_as_in_the_oracle(instruction_set: str, activation
         np.testing.assert_allclose(matrix(x[row : row + 1]), expected[row : row + 1], **near)
 
 
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("tokens", [1, 3, 40])
+def test_a_byte_of_zero_stands_for_nan(instruction_set: str, activation: Any, tokens: int) -> None:
+    """Of outputs that are computed and of idle ones, side by side and not."""
+    bias = np.zeros(64, np.float32)
+    bias[[3, 40]], bias[[4, 41]], bias[[5, 42]] = np.nan, np.inf, -np.inf
+    least = 0 if activation is None else 128
+    x = np.full((tokens, 64), 128, np.uint8)
+    for kept in (slice(None), slice(32), slice(None, None, 2)):
+        mask = np.zeros((64, 64), bool)
+        mask[kept] = True
+        pack = pack_rows(np.ones((64, 64), np.float32), mask, 32, "int8")
+        matrix = PackedMatrix(pack, bias, activation, input_scale=0.1, output_scale=1.0)
+        assert (matrix(x)[:, [3, 4, 5, 40, 41, 42, 7]] == [0, 255, least, 0, 255, least, 128]).all()
+
+
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_an_idle_output_holds_its_activated_bias(make: Any, activation: Any) -> None:
     case = make(128, 40, idle=100, activation=activation)
