@@ -38,7 +38,7 @@ def replacing(target: Path, what: str, error: type[RetrimError]) -> Iterator[Pat
         raise error(f"{what} {str(target)!r} must be a file, but is a device or a pipe: name a file")
     beside = place.with_name(f".{place.name[:_MOST_OF_NAME]}.{os.getpid()}.{secrets.token_hex(8)}")
     try:
-        with suppress(FileNotFoundError):  # who writes may make the folder first
+        with suppress(FileNotFoundError, NotADirectoryError):  # who writes may make the folder first
             os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield beside
         os.replace(beside, place)

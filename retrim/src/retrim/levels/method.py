@@ -134,5 +134,5 @@ class TPE:
 
     def tell(self, choices: Sequence[Choice], rewards: Sequence[float]) -> None:
         for trial, reward in zip(self._open, rewards, strict=True):
-            self._study.tell(trial, reward)  # type: ignore[arg-type]
+            self._study.tell(trial, reward)
         self._open = []
