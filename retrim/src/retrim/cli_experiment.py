@@ -82,9 +82,9 @@ def slr(
             run.row(branch) for branch in run.branches(() if report_only else only or None)
         ]
     result = report(run, baseline, rows)
-    console.print(table(result))
     if json_path is not None:
         write_json(json_path, result)
+    console.print(table(result))
     if plot is not None:
         from retrim.report.comparison import draw
 

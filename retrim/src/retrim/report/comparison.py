@@ -14,6 +14,7 @@ COLOURS = {
     "SLR": "#1b6ca8",
     "SLR, as printed": "#8ab6d6",
     "SLR, restoring": "#7a4fa3",
+    "SLR, by inputs": "#16a0a8",
     "ADMM": "#d1661e",
     "magnitude": "#6b6b6b",
     "one-shot magnitude": "#6b6b6b",

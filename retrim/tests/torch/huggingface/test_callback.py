@@ -87,7 +87,9 @@ def test_weights_reach_their_density_and_keep_it(
     assert [entry["step"] for entry in logs] == [3, 6, 9, 12]
     assert logs[0]["prune_residual"] > 0 and logs[-1]["prune_residual"] == 0
     assert logs[-1]["prune_penalty"] == 0
-    assert (logs[0]["prune_penalty"] > 0) == (name in ("lasso", "lasso by inputs", "admm")) or name.startswith("slr")
+    assert (logs[0]["prune_penalty"] > 0) == (
+        name in ("lasso", "lasso by inputs", "admm")
+    ) or name.startswith("slr")
 
 
 @pytest.mark.parametrize("name", PRUNERS)
