@@ -44,12 +44,13 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     forms = list(dict.fromkeys(row["forms"] for row in rows))
     multipliers = any(row.get("updates") for row in rows)
     lines = max(1, len(forms) + multipliers)
-    figure = Figure(figsize=(10, 3.4 * lines), layout="constrained")
+    figure = Figure(figsize=(12, 3.4 * lines), layout="constrained")
     axes = figure.subplots(lines, 2, squeeze=False)
     afters = list(rows[0]["score"]) if rows else []
     for line, name in enumerate(forms):
         for place, after in enumerate((afters[0], afters[-1])):
             _scores(axes[line][place], [r for r in rows if r["forms"] == name], result, after)
+        axes[line][1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside: methods may be many
     if multipliers:
         _updates(axes[-1][0], rows, "relative", "‖W − Z‖ / ‖W‖")
         _updates(axes[-1][1], rows, "step_size", "step of the multipliers")
@@ -78,7 +79,6 @@ def _scores(axis: Any, rows: Sequence[Mapping[str, Any]], result: Mapping[str, A
     when = "at hard pruning" if after == "0" else f"after {epochs} of retraining"
     axis.set_title(f"{rows[0]['forms']}, {when}", fontsize="medium")
     axis.set(xlabel="rate", ylabel=f"{metric}, %")
-    axis.legend()
 
 
 def _updates(axis: Any, rows: Sequence[Mapping[str, Any]], field: str, label: str) -> None:
