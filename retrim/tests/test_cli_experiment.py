@@ -62,6 +62,13 @@ def test_scenes_are_made_and_pruners_compared_on_them(tmp_path: Path) -> None:
     assert again.stderr.count("\n") == 1
 
     (tmp_path / "r.toml").write_text(RECIPE)
+    early = retrim("experiment", "slr", "r.toml", "--data", ".", "--report", folder=tmp_path)
+    assert early.returncode == 2
+    assert early.stderr == (
+        "retrim: folder 'runs/r' must hold what was run, to be reported, but holds nothing of this recipe: leave --report "
+        "out, or give results with --from\n"
+    )
+    assert not (tmp_path / "runs" / "r").exists()
     options = (
         "experiment",
         "slr",

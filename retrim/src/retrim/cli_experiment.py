@@ -18,6 +18,7 @@ from retrim.cli_console import (
     say,
     write_json,
 )
+from retrim.errors import ConfigError
 
 experiments = typer.Typer(no_args_is_help=True, help="Reproduce a paper's experiment from a recipe.")
 
@@ -77,6 +78,11 @@ def slr(
         run = ComparisonRun(recipe, root, folder, progress, tensorboard=tensorboard)
         for path in earlier or []:
             run.take(path)
+        if report_only and not run.is_begun:
+            raise ConfigError(
+                f"folder {str(folder)!r} must hold what was run, to be reported, but holds nothing of this recipe: leave "
+                "--report out, or give results with --from"
+            )
         baseline = run.baseline()
         rows: list[dict[str, Any]] = [
             run.row(branch) for branch in run.branches(() if report_only else only or None)

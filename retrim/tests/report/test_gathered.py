@@ -141,7 +141,11 @@ def test_seeds_of_a_checkpoint_are_a_mean() -> None:
     assert (mean["accuracy"], mean["ms_packed"], mean["bytes"]) == (pytest.approx(0.8125), 16.0, 60_000_000)
     assert mean["high"] - mean["low"] == pytest.approx(2 * 4.303 * 0.01 / 3**0.5)
     assert part["settings"]["seed"] == "0, 1, 2"
-    assert len(part["layers"]) == 2
+    assert [layer["row"] for layer in part["layers"]] == [
+        *2 * ["SLR 1/3"],
+        *2 * ["SLR, another 1/3"],
+        *2 * ["SLR, mine 1/3"],
+    ]
     (twice,) = gather([GLUE, GLUE])["parts"]
     assert len(twice["rows"]) == 3, "one seed twice is of two recipes"
 
@@ -188,6 +192,8 @@ def test_forms_are_named_where_they_differ() -> None:
         ({"type": "glue", "task": "rte"}, "rte"),
         ({"type": "cifar10", "network": "resnet20"}, "resnet20"),
         ({"type": "kitti"}, "kitti"),
+        ({"type": "coco", "cfg": "nets/yolov3.cfg", "weights": "w"}, "coco, yolov3"),
+        ({"type": "kitti", "config": "small.yaml"}, "kitti, small"),
     ],
 )
 def test_names_of_tasks(task: dict[str, Any], name: str) -> None:

@@ -68,6 +68,23 @@ def test_original_batches(layout, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.test_classes, LABELS[50:])
 
 
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("labels_last", [False, True])
+def test_batches_longer_than_a_pickle_s_pieces(protocol: int, labels_last: bool, tmp_path: Path) -> None:
+    """Lists are pickled 1,000 entries at a time."""
+    classes = np.arange(2500) % 10
+    content = {
+        b"labels": classes.tolist(),
+        b"data": np.zeros((2500, 3072), dtype=np.uint8),
+        b"filenames": [b"a.png"] * 2500,
+    }
+    if labels_last:
+        content[b"labels"] = content.pop(b"labels")
+    for name in [*BATCHES, "test_batch"]:
+        (tmp_path / name).write_bytes(pickle.dumps(content, protocol=protocol))
+    np.testing.assert_array_equal(read_cifar10(tmp_path).test_classes, classes)
+
+
 def test_folders_and_tars_alike(tmp_path: Path) -> None:
     folder = as_folder(tmp_path / "cifar")
     with tarfile.open(tmp_path / "c.tar.xz", "w:xz") as archive:

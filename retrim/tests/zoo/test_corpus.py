@@ -50,6 +50,16 @@ def test_a_folder_is_split_by_file_for_good(tmp_path: Path) -> None:
     assert grown.digest != corpus.digest
 
 
+@pytest.mark.parametrize("pattern", ["{:02d}.txt", "part{:02d}.txt", "doc_{:03d}.txt"])
+def test_some_of_many_files_is_always_held_out(pattern: str, tmp_path: Path) -> None:
+    """One in twenty by a hash of its name, and where that is none, one."""
+    for number in range(1, 46):
+        (tmp_path / pattern.format(number)).write_text(f"text {number}\n")
+    corpus = read_corpus(tmp_path)
+    assert corpus.held_out
+    assert len(corpus.train) + len(corpus.held_out) == 45
+
+
 def test_the_digest_is_that_of_names_and_contents(tmp_path: Path) -> None:
     digests = set()
     for name, text in (("a", "one\ntwo\n"), ("b", "one\ntwo\n"), ("a", "one\ntoo\n")):

@@ -38,6 +38,14 @@ def task(tmp_path: Path) -> LanguageTask:
     )
 
 
+def test_hidden_states_are_not_distilled(task: LanguageTask) -> None:
+    with pytest.raises(ConfigError) as caught:
+        replace(task, distillation=Distillation(hidden=1.0))
+    assert str(caught.value) == (
+        "hidden must be 0 for language, which is distilled by its logits alone, not 1"
+    )
+
+
 def test_windows_depend_on_seed_and_epoch_alone(task: LanguageTask) -> None:
     assert task.steps == 20
     whole = list(task.batches(1, 2))

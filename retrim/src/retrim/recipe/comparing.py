@@ -131,6 +131,11 @@ class ComparisonRun:
             self._keep(path, self.task.score(self.dense))
         return self._kept(path)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the dense network's score is on disk."""
+        return (self.folder / f"dense-{self._key(None)}.json").exists()
+
     def branches(self, only: Sequence[str] | None = None) -> Iterator[Branch]:
         """Every branch of the recipe, its rho chosen; tuning runs on first use.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from retrim.errors import ConfigError
@@ -76,6 +77,8 @@ def _part(task: str, results: Sequence[Result]) -> dict[str, Any]:
             said = row.pop(name, None)
             if said is not None and several:
                 row["method"] += f", {said}"
+    for layer in layers:
+        layer["row"] = title(layer.pop("of"))  # as it is called now
     metric = next((result["metric"] for result in results if "metric" in result), None)
     return {
         "name": task,
@@ -133,7 +136,8 @@ def _task(result: Result) -> str:
     if result["kind"] != "experiment":
         return str(result.get("task", ""))
     task = result["recipe"]["task"]
-    return ", ".join(str(task[name]) for name in ("task", "network") if name in task) or str(task["type"])
+    found = [str(task[name]) for name in ("task", "network") if name in task] or [str(task["type"])]
+    return ", ".join([*found, *(Path(task[name]).stem for name in ("cfg", "config") if task.get(name))])
 
 
 def _single(result: Result) -> Sequence[Result]:
@@ -197,8 +201,7 @@ def _checkpoint(result: Result) -> _Parts:
         "accuracy": result["baseline"][metric] / 100,
         "bytes": sizes["pruned"],
     }
-    name = title(packed)
-    layers = [{"row": name, "name": key, "density": value} for key, value in result["densities"].items()]
+    layers = [{"of": packed, "name": key, "density": value} for key, value in result["densities"].items()]
     return [dense, packed], layers, {"task": result["task"], "seed": result["seed"]}
 
 

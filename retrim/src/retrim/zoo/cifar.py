@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from retrim.errors import DataError
+from retrim.zoo.pixels import rgb
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PIXELS = 3 * 32 * 32
@@ -119,7 +120,7 @@ def _from_folder(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 def _decoded(content: bytes, name: PurePosixPath, origin: Path) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            pixels = np.asarray(rgb(image))
     except Exception as error:
         raise DataError(
             f"{str(name)!r} of {str(origin)!r} must be an image, but cannot be read as one"
@@ -162,13 +163,16 @@ def _pickled(path: Path) -> tuple[np.ndarray, np.ndarray]:
     classes: list[int] = []
     try:
         for code, value, _ in pickletools.genops(path.read_bytes()):
-            if isinstance(value, str | bytes) and len(value) >= PIXELS:
-                pixels = value.encode("latin-1") if isinstance(value, str) else value
+            text = isinstance(value, str | bytes | bytearray)
+            if text and classes:  # the next key: a list comes in pieces of 1,000
+                listing = False
+            if text and len(value) >= PIXELS:
+                pixels = value.encode("latin-1") if isinstance(value, str) else bytes(value)
             elif value in ("labels", b"labels"):
                 classes, listing = [], True
             elif listing and isinstance(value, int) and code.name in ("BININT1", "BININT", "INT", "LONG1"):
                 classes.append(value)
-            elif listing and code.name in ("APPENDS", "SETITEMS"):
+            elif listing and code.name in ("SETITEM", "SETITEMS"):
                 listing = False
     except Exception as error:  # the tokeniser raises what it likes on garbage
         raise DataError(

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from retrim.errors import DataError
+from retrim.zoo.pixels import rgb
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 AREA = (0.08, 1.0)
@@ -76,7 +77,7 @@ class ImageFolder:
         file = self.files[number][0]
         try:
             with Image.open(file) as image:
-                return image.convert("RGB")
+                return rgb(image)
         except Exception as error:
             raise DataError(
                 f"{str(file)!r} must be an image, but cannot be read as one: fetch it anew"

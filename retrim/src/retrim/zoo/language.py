@@ -75,6 +75,10 @@ class LanguageTask(Task):
         for name, least in (("batch", 1), ("windows", 0), ("scored", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be a whole number >= {least}, not {getattr(self, name)}")
+        if self.distillation is not None and self.distillation.hidden:
+            raise ConfigError(
+                f"hidden must be 0 for language, which is distilled by its logits alone, not {self.distillation.hidden:g}"
+            )
 
     def taught(self, teacher: nn.Module) -> LanguageTask:
         """The same task, with a teacher where there is a distillation; no gradient reaches it."""

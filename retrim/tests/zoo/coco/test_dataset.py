@@ -53,6 +53,25 @@ def test_folders_of_text_files_are_found(tmp_path, picture, layout):
     assert [len(open_coco(tmp_path, split)) for split in (TRAINING, HELD_OUT)] == [3, 2]
 
 
+def test_labels_that_are_of_no_image(tmp_path, yolo, picture):
+    yolo(None)
+    (tmp_path / "labels/train2017/a.jpg.txt").write_text("2 0.5 0.25 0.5 0.5\n")
+    with pytest.raises(DataError) as raised:
+        open_coco(tmp_path, TRAINING)
+    assert str(raised.value) == (
+        f"labels of {str(tmp_path / 'labels/train2017')!r} must be called as their images, 'a.txt', but are called like "
+        "'a.jpg.txt': rename them"
+    )
+
+
+def test_pictures_of_16_bits_are_scaled(tmp_path):
+    ramp = np.linspace(0, 65535, 48 * 64).astype(np.uint16).reshape(48, 64)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    found = read_image(tmp_path / "deep.png")
+    assert (found.shape, found.dtype) == ((48, 64, 3), np.uint8)
+    np.testing.assert_array_equal(found[..., 1], np.round(ramp / 257))
+
+
 def test_names_of_classes_lie_beside(tmp_path, yolo):
     yolo("1 0.5 0.5 0.5 0.5\n")
     (tmp_path / "classes.txt").write_text("cat\ndog\n\n")

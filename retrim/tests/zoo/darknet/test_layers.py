@@ -174,6 +174,11 @@ def test_shortcuts_add_what_both_have(between, image):
             "a network without it",
         ),
         (
+            "[convolutional]\nstride_x=2\nstride_y=1\n",
+            "section 1 [convolutional] (line 9 of 'a.cfg') must leave stride_x at 1, but has stride_x=2: choose a network "
+            "without it",
+        ),
+        (
             "[convolutional]\nfilters=6\ngroups=4\n",
             "section 1 [convolutional] (line 9 of 'a.cfg') must divide 6 channels and 6 filters, but has groups=4: "
             "correct groups or filters",

@@ -188,6 +188,16 @@ def test_a_folder_without_images_is_named(task: DarknetTask, folder: Path) -> No
         task.score(task.build(0))
 
 
+def test_nothing_to_score_on_is_told(task: DarknetTask, folder: Path) -> None:
+    for path in (folder / "val" / "labels").iterdir():
+        path.write_text("")
+    with pytest.raises(DataError) as caught:
+        task.score(task.build(0))
+    assert str(caught.value) == (
+        f"images held out in {str(folder)!r} must have objects to score on, but have none: check their labels"
+    )
+
+
 def test_public_weights_find_what_is_in_real_images() -> None:
     root = Path(os.environ.get("RETRIM_DATA", Path(__file__).parents[5] / "shared" / "data"))
     if not (root / "coco128").is_dir() or not (root / "yolo").is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from retrim.errors import DataError
+from retrim.zoo.pixels import rgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -29,7 +30,7 @@ def read_image(path: Path | str) -> np.ndarray:
     """
     try:
         with Image.open(path) as opened:
-            return np.array(opened.convert("RGB"))
+            return np.array(rgb(opened))
     except Exception as error:
         raise _unreadable(path, error) from error
 

@@ -73,7 +73,7 @@ def read_yolo(
     Raises
     ------
     DataError
-        If a folder is missing, or holds no images. Labels are read and checked with their image.
+        If a folder is missing, or holds no images, or labels of none of them. Labels are read and checked with their image.
     """
     images, labels = Path(images), Path(labels)
     for folder in (images, labels):
@@ -86,6 +86,12 @@ def read_yolo(
         )
     listed = _names(names)
     frames = [YoloFrame(path, labels / f"{path.stem}.txt", len(listed)) for path in paths]
+    there = [path.name for path in labels.glob("*.txt") if path.name != "classes.txt"]
+    if there and not {path.stem for path in paths} & {name.removesuffix(".txt") for name in there}:
+        raise DataError(
+            f"labels of {str(labels)!r} must be called as their images, {paths[0].stem + '.txt'!r}, but are called like "
+            f"{min(there)!r}: rename them"
+        )
     return CocoDataset(frames, listed)
 
 

@@ -15,8 +15,8 @@ from retrim.zoo.darknet.sections import NET, Section
 
 _READ = {
     NET: "width height channels",
-    "convolutional": "filters size stride pad padding groups batch_normalize activation",
-    "maxpool": "size stride padding",
+    "convolutional": "filters size stride stride_x stride_y pad padding groups batch_normalize activation",
+    "maxpool": "size stride stride_x stride_y padding",
     "upsample": "stride",
     "route": "layers groups group_id",
     "shortcut": "from activation",
@@ -61,7 +61,7 @@ _NEUTRAL = {
     },
     "maxpool": {"antialiasing": "0", "maxpool_depth": "0"},
     "upsample": {"scale": "1"},
-    "shortcut": {"weights_type": "none"},
+    "shortcut": {"weights_type": "none", "alpha": "1", "beta": "1"},
     "dropout": {"dropblock": "0"},
     "yolo": {"new_coords": "0", "embedding_layer": "0"},
 }
@@ -85,7 +85,8 @@ def check_options(sections: Sequence[Section]) -> None:
                 f"{section.place} must be one of {', '.join(SUPPORTED)}, but is [{section.name}]: choose a network "
                 "without it"
             )
-        neutral = _NEUTRAL.get(section.name, {})
+        stride = section.options.get("stride", "1")
+        neutral = {**_NEUTRAL.get(section.name, {}), "stride_x": stride, "stride_y": stride}
         for key, value in section.options.items():
             if value != neutral.get(key, value):
                 raise section.wrong(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -124,8 +125,18 @@ class DarknetTask(Task):
         ]
 
     def score(self, model: nn.Module) -> dict[str, float]:
-        """Average precisions in percent: `ap50`, `ap75` and `ap` (mean over overlaps .50 to .95)."""
+        """Average precisions in percent: `ap50`, `ap75` and `ap` (mean over overlaps .50 to .95).
+
+        Raises
+        ------
+        DataError
+            If no image has an object that counts.
+        """
         found = coco.average_precision(self.held_out.truths(), self.predict(model, self.held_out))
+        if math.isnan(found["AP50"]):
+            raise DataError(
+                f"images held out in {str(self.folder)!r} must have objects to score on, but have none: check their labels"
+            )
         return {"ap50": found["AP50"], "ap": found["AP"], "ap75": found["AP75"]}
 
     def predict(self, model: nn.Module, images: coco.CocoDataset) -> list[coco.Detections]:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from retrim.errors import DataError
+from retrim.zoo.pixels import rgb
 
 ABSENT = -2.0
 """Column of a lane in a row that it does not reach."""
@@ -47,7 +48,7 @@ class Frame:
         """
         try:
             with Image.open(self.image) as opened:
-                return opened.convert("RGB")
+                return rgb(opened)
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(
                 f"image {str(self.image)!r} must be a whole JPEG or PNG file, but cannot be read "
