@@ -163,11 +163,11 @@ def _pickled(path: Path) -> tuple[np.ndarray, np.ndarray]:
     classes: list[int] = []
     try:
         for code, value, _ in pickletools.genops(path.read_bytes()):
-            text = isinstance(value, str | bytes | bytearray)
+            text = value if isinstance(value, str | bytes | bytearray) else b""
             if text and classes:  # the next key: a list comes in pieces of 1,000
                 listing = False
-            if text and len(value) >= PIXELS:
-                pixels = value.encode("latin-1") if isinstance(value, str) else bytes(value)
+            if len(text) >= PIXELS:
+                pixels = text.encode("latin-1") if isinstance(text, str) else bytes(text)
             elif value in ("labels", b"labels"):
                 classes, listing = [], True
             elif listing and isinstance(value, int) and code.name in ("BININT1", "BININT", "INT", "LONG1"):
