@@ -588,7 +588,8 @@ def test_a_damaged_row_is_named(run: ComparisonRun) -> None:
         (
             {"methods": [{"name": "x", "pruner": {"type": "SLR", "rhoo": 1}}]},
             (
-                "methods.0.pruner must have no key 'rhoo': its keys are M, every_epochs, r, rejected, rho, step_size, "
+                "methods.0.pruner must have no key 'rhoo': its keys are M, batches, by_inputs, every_epochs, over_epochs, pull, "
+                "r, rejected, rho, step_size, "
                 "steps, type"
             ),
         ),
