@@ -213,6 +213,15 @@ def test_names_of_tasks(task: dict[str, Any], name: str) -> None:
             [{"kind": "glue", "metric": "score"}],
             "a result of kind 'glue' lacks what its command writes (KeyError('row')): make it again",
         ),
+        (
+            [{"kind": "glue rates", "results": ["x"]}],
+            "a result must be of `retrim experiment`, `retrim glue` or benchmarks/checkpoint.py, not of kind None",
+        ),
+        (
+            [{**EXPERIMENT, "recipe": {**EXPERIMENT["recipe"], "retrain": None}}],
+            "a result of kind 'experiment' lacks what its command writes "
+            "(AttributeError(\"'NoneType' object has no attribute 'get'\")): make it again",
+        ),
     ],
 )
 def test_what_cannot_be_shown(results: list[dict[str, Any]], sentence: str) -> None:

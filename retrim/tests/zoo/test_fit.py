@@ -22,7 +22,7 @@ from torch.nn import functional
 from retrim.errors import CheckpointError, ConfigError, Interrupted, ShapeError
 from retrim.prune import ADMM, SLR, Magnitude, Plan, Pruner, Rule
 from retrim.recipe import comparing
-from retrim.recipe.comparing import ComparisonRun
+from retrim.recipe.comparing import ComparisonRun, branch_of
 from retrim.recipe.comparison import Comparison, read_comparison
 from retrim.recipe.comparison_report import paired, report, table
 from retrim.recipe.part import checked
@@ -358,6 +358,15 @@ def test_files_that_are_no_results(
     with pytest.raises(ConfigError) as caught:
         run.take(path)
     assert str(caught.value) == f"{str(path)!r} {sentence}"
+
+
+def test_rows_that_are_not_of_their_recipe(run: ComparisonRun) -> None:
+    row = {"forms": "elements", "rate": 2.0, "method": "another", "seed": 0, "rho": None}
+    with pytest.raises(ConfigError) as caught:
+        branch_of(run.recipe, {**row, "forms": run.recipe.forms[0].name})
+    assert str(caught.value) == (
+        "rows of a result must be of its recipe, which has no 'another': take the file as it was written"
+    )
 
 
 def never(*_: Any) -> None:

@@ -369,9 +369,20 @@ class ComparisonRun:
 
 
 def branch_of(recipe: Comparison, row: dict[str, Any]) -> Branch:
-    """The branch of a recipe that a row belongs to."""
-    forms = next(forms for forms in recipe.forms if forms.name == row["forms"])
-    method = next(method for method in recipe.methods if method.name == row["method"])
+    """The branch of a recipe that a row belongs to.
+
+    Raises
+    ------
+    ConfigError
+        If the recipe has no such plan or method.
+    """
+    forms = next((forms for forms in recipe.forms if forms.name == row["forms"]), None)
+    method = next((method for method in recipe.methods if method.name == row["method"]), None)
+    if forms is None or method is None:
+        raise ConfigError(
+            f"rows of a result must be of its recipe, which has no {row['forms'] if forms is None else row['method']!r}: "
+            "take the file as it was written"
+        )
     return Branch(forms, row["rate"], method, row["seed"], row["rho"] if method.tuned else None)
 
 

@@ -118,14 +118,14 @@ def _merged(same: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _checked(result: Result, make: Callable[[Result], _Found]) -> _Found:
-    kind = result.get("kind")
+    kind = result.get("kind") if isinstance(result, Mapping) else None
     if kind not in ("experiment", "glue", "checkpoint"):
         raise ConfigError(
             f"a result must be of `retrim experiment`, `retrim glue` or benchmarks/checkpoint.py, not of kind {kind!r}"
         )
     try:
         return make(result)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"a result of kind {kind!r} lacks what its command writes ({error!r}): make it again"
         ) from None

@@ -39,6 +39,15 @@ def test_lanes_are_the_means_of_their_pixels():
     assert lanes_of_mask(np.zeros((4, 4), dtype=np.uint8), np.array([0, 2])).shape == (0, 2)
 
 
+def test_lanes_keep_apart_in_masks_of_16_bits(tmp_path):
+    mask = np.zeros((720, 1280), dtype=np.uint16)
+    mask[:, 300:304], mask[:, 900:904] = 20000, 40000
+    root = folder(tmp_path)
+    Image.fromarray(mask).save(root / "gt_instance_image" / "0000.png")
+    (frame,) = read_masks(root)
+    assert frame.lanes.mean(axis=1).tolist() == [301.5, 901.5]
+
+
 def test_a_drawn_lane_is_found(tmp_path):
     (frame,) = read_masks(folder(tmp_path))
     assert frame.name == "0000.png" and frame.lanes.shape == (2, 56)

@@ -72,7 +72,8 @@ def _frame(image: Path, path: Path) -> Frame:
         raise DataError(f"image {str(image)!r} must have a mask, {str(path)!r}, which does not exist")
     try:
         with Image.open(path) as opened:
-            mask = np.asarray(opened.convert("L"))
+            deep = opened.mode == "I" or opened.mode.startswith("I;16")  # numbers over 255 would become one
+            mask = np.asarray(opened if deep else opened.convert("L"))
         with Image.open(image) as opened:
             width, height = opened.size
     except (OSError, ValueError, SyntaxError) as error:
