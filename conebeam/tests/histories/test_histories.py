@@ -285,19 +285,14 @@ def test_a_profile_longer_than_its_room_is_scored_in_pieces(
     assert abs(deviation(fine["depth"], coarse["depth"])) < 4.5
 
 
-PARALLEL = {
-    "kind": "parallel", "field": {"kind": "rectangle", "width_cm": 4.0, "height_cm": 4.0},
-    "spectrum": {"kind": "mono", "energy_kev": 60.0},
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("path", ["box", "lattice", "woodcock", "cells"])
 @pytest.mark.parametrize(
     ("thickness", "front"), [(30.0, 0.0), (20.1, 0.0), (10.05, 0.1), (0.6, -5.3), (10.2, 100.0), (1.3, 0.1)]
 )
 def test_a_plane_on_the_face_counts_every_photon_once(path: str, thickness: float, front: float) -> None:
     """Where the phantom's rounded coordinates put its face must not matter."""
-    source = {**PARALLEL, "field": {**PARALLEL["field"], "centre_cm": (0.0, 0.0, front - 50.0)}}  # type: ignore[dict-item]
+    field = {"kind": "rectangle", "width_cm": 4.0, "height_cm": 4.0, "centre_cm": (0.0, 0.0, front - 50.0)}
+    source = {"kind": "parallel", "field": field, "spectrum": {"kind": "mono", "energy_kev": 60.0}}
     plane = {"kind": "rectangle", "width_cm": 10.0, "height_cm": 10.0, "centre_cm": (0.0, 0.0, front)}
     fluence = {
         "kind": "fluence",
